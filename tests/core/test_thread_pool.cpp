@@ -5,19 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <memory>
-#include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "core/cpu_count.hpp"
-#include "core/workspace.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {
@@ -192,6 +187,8 @@ TEST(ThreadPool, WorkersUseTheCallersFloatingPointMode) {
 }
 #endif
 
+// ThreadSanitizer takes the threads of the parent for alive and dies when the child's get the same ids.
+#if !defined(__SANITIZE_THREAD__)
 TEST(Fork, ChildUsesThePoolAfterTheParentDid) {
   set_num_threads(2);
   ASSERT_TRUE(each_task_runs_once(100));
@@ -244,9 +241,10 @@ TEST(Fork, ChildOfATaskCanFinishThatCall) {
   EXPECT_EQ(status, 0);
 }
 
+#endif  // !__SANITIZE_THREAD__
+
 TEST(Environment, SetsTheDefault) {
   const char* program = "/proc/self/exe";
-  ASSERT_TRUE(std::filesystem::exists(program));
   EXPECT_EQ(status_of_child([&] {
               setenv("OMNICONV_NUM_THREADS", "3", 1);
               execl(program, "test", "--gtest_also_run_disabled_tests", "--gtest_filter=*ThreeThreads", nullptr);
@@ -274,63 +272,6 @@ TEST(Environment, DISABLED_BadCount) {
   }
   set_num_threads(2);
   EXPECT_EQ(num_threads(), 2);
-}
-
-TEST(CpuCount, ReadsCgroupLimits) {
-  namespace fs = std::filesystem;
-  const fs::path root = fs::temp_directory_path() / ("omniconv_cgroup_" + std::to_string(getpid()));
-  const auto write = [&](const std::string& path, const std::string& text) {
-    fs::create_directories((root / path).parent_path());
-    std::ofstream(root / path) << text << "\n";
-  };
-  write("a/b/cpu.max", "250000 100000");
-  write("a/cpu.max", "max 100000");
-  write("tight/cpu.max", "50000 100000");
-  write("tight/b/cpu.max", "400000 100000");
-  write("cpu,cpuacct/old/cpu.cfs_quota_us", "300000");
-  write("cpu,cpuacct/old/cpu.cfs_period_us", "100000");
-  write("cpu,cpuacct/cpu.cfs_quota_us", "-1");
-  write("cpu,cpuacct/cpu.cfs_period_us", "100000");
-  const std::string mount = root.string();
-  EXPECT_EQ(cgroup_cpu_limit("0::/a/b\n", mount), 3);
-  EXPECT_EQ(cgroup_cpu_limit("0::/a\n", mount), 0);
-  EXPECT_EQ(cgroup_cpu_limit("0::/tight/b\n", mount), 1);
-  EXPECT_EQ(cgroup_cpu_limit("0::/\n", mount), 0);
-  EXPECT_EQ(cgroup_cpu_limit("4:memory:/x\n3:cpu,cpuacct:/old\n", mount), 3);
-  EXPECT_EQ(cgroup_cpu_limit("3:cpu,cpuacct:/\n", mount), 0);
-  EXPECT_EQ(cgroup_cpu_limit("2:cpuset:/old\nnonsense\n", mount), 0);
-  write("cpu.max", "100000 100000");  // the root as seen from inside a container whose path is its host's
-  EXPECT_EQ(cgroup_cpu_limit("0::/docker/1234\n", mount), 1);
-  fs::remove_all(root);
-  EXPECT_GE(usable_cpus(), 1);
-}
-
-TEST(Workspace, IsAlignedNestsAndShrinks) {
-  Workspace workspace;
-  void* first = workspace.reserve(100);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % kAlignment, 0u);
-  void* second = workspace.reserve(100);
-  EXPECT_NE(first, second);
-  workspace.release();
-  workspace.release();
-  EXPECT_EQ(workspace.reserve(50), first);
-  workspace.release();
-  workspace.reserve(Workspace::kKeptBytes + 1);
-  EXPECT_GT(workspace.held_bytes(), Workspace::kKeptBytes);
-  workspace.release();
-  EXPECT_LE(workspace.held_bytes(), Workspace::kKeptBytes);
-}
-
-TEST(Workspace, NamesTheBytesItCouldNotGet) {
-  for (size_t bytes : {SIZE_MAX, SIZE_MAX / 2}) {
-    try {
-      AlignedBuffer buffer(bytes);
-      FAIL() << "allocated " << bytes;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), Code::out_of_memory);
-      EXPECT_NE(std::string(error.what()).find(std::to_string(bytes)), std::string::npos) << error.what();
-    }
-  }
 }
 
 }  // namespace
