@@ -7,6 +7,7 @@ namespace {
 
 bool machine_has(std::string_view isa) {
 #if defined(__x86_64__)
+  __builtin_cpu_init();  // constructors of this priority run before the one that does it
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");

@@ -12,7 +12,9 @@ def _folder(parser: argparse.ArgumentParser, *parts: str) -> Path:
     """A folder of the installed package; ends the program if this is a source tree, which has none."""
     path = Path(omniconv.__file__).resolve().parent.joinpath(*parts)
     if not path.is_dir():
-        parser.error(f"{path} does not exist: this omniconv is not installed (use `cmake --install` or `pip install .`)")
+        parser.error(
+            f"{path} does not exist: this omniconv is not installed (use `cmake --install` or `pip install .`)"
+        )
     return path
 
 
