@@ -4,8 +4,8 @@
 #   SOURCES      <file>...               baseline code: no file here may end in _<isa>.cpp
 #   ISA_SOURCES  <what>_<isa>.cpp ...    compiled for that ISA; left out where the architecture lacks it)
 #
-# Called from cpp/<family>/CMakeLists.txt; names are relative to it. Baseline code asks for the levels that were
-# compiled with #ifdef OMNICONV_WITH_<ISA> (WITH: is in this library; OMNICONV_ISA_<ISA>: this file is compiled for it).
+# Called from cpp/<family>/CMakeLists.txt; names are relative to it. Baseline code that names a level's functions does
+# so inside #ifdef OMNICONV_WITH_<ISA>: an aarch64 library has no avx2.
 function(omniconv_add_family family)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;ISA_SOURCES")
   if(arg_UNPARSED_ARGUMENTS)

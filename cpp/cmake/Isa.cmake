@@ -2,6 +2,7 @@
 #
 # OMNICONV_ISAS             the levels of the target machine's architecture, lowest first
 # OMNICONV_ISA_FLAGS_<isa>  the compiler flags of a level; empty means the architecture's baseline
+# OMNICONV_ISA_DEFINITIONS  OMNICONV_WITH_<ISA> for each of OMNICONV_ISAS: what baseline code may refer to
 #
 # Every level repeats the flags of those below it, so a file is compiled for exactly what its name says.
 
@@ -27,6 +28,12 @@ elseif(_arch MATCHES "^(aarch64|arm64|ARM64)$")
   set(OMNICONV_ISA_FLAGS_neon "")  # part of the aarch64 baseline
 endif()
 
+set(OMNICONV_ISA_DEFINITIONS "")
+foreach(_isa IN LISTS OMNICONV_ISAS)
+  string(TOUPPER "OMNICONV_WITH_${_isa}" _definition)
+  list(APPEND OMNICONV_ISA_DEFINITIONS ${_definition})
+endforeach()
+
 # omniconv_set_isa(<target> <isa> <absolute file>...)
 # Compiles files of <target> for one level. They see OMNICONV_ISA_NS, the namespace their code has to live in: two
 # levels' copies of one template must never share a name, or the linker would keep one of them for everybody.
@@ -36,7 +43,6 @@ function(omniconv_set_isa target isa)
   endif()
   set_property(SOURCE ${ARGN} TARGET_DIRECTORY ${target}
     APPEND PROPERTY COMPILE_OPTIONS ${OMNICONV_ISA_FLAGS_${isa}})
-  string(TOUPPER ${isa} upper)
   set_property(SOURCE ${ARGN} TARGET_DIRECTORY ${target}
-    APPEND PROPERTY COMPILE_DEFINITIONS OMNICONV_ISA_NS=${isa} OMNICONV_ISA_${upper})
+    APPEND PROPERTY COMPILE_DEFINITIONS OMNICONV_ISA_NS=${isa})
 endfunction()
