@@ -1,0 +1,91 @@
+// conv/im2win_rows.cpp -- rows of input in window order
+#include "conv/im2win_rows.hpp"
+
+#include <algorithm>
+
+namespace omniconv::conv {
+
+WindowRows::WindowRows(const Problem& problem) : p(problem) {
+  // Windows that do not touch are stored without the columns between them.
+  step = std::min(p.axis[2].stride, p.axis[2].window());
+  column_length = p.axis[0].taps * p.axis[1].taps * p.ci;
+  column_stride = column_length;
+  // L1 has 64 sets of 64 bytes: windows 4096 bytes apart would share one set, and a tile reads 14 of them at once.
+  if (step * column_length % 1024 == 0) column_stride += 16;
+}
+
+Windows WindowRows::windows(const float* const* rows) const {
+  if (contiguous()) return {rows, 0, 0, p.axis[2].taps * column_length};
+  return {rows, 0, p.axis[2].dilation * column_stride, column_length};
+}
+
+void WindowRows::lay_out(const Kernels& kernels, const Operands& m, int64_t group, int64_t first_row, int64_t rows,
+                         int64_t first_column, int64_t outputs, float* buffer, Copy* copies) const {
+  const Axis &da = p.axis[0], &ha = p.axis[1];
+  const int64_t length = row_floats(outputs);
+  Copy* end = copies;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t row = first_row + r, oh = row % ha.out, od = row / ha.out % da.out, n = row / ha.out / da.out;
+    for (int64_t kd = 0; kd < da.taps; ++kd)
+      for (int64_t kh = 0; kh < ha.taps; ++kh) {
+        const int64_t d = border(od * da.stride + kd * da.dilation - da.lo, da.in, p.mode);
+        const int64_t h = border(oh * ha.stride + kh * ha.dilation - ha.lo, ha.in, p.mode);
+        const int64_t source = d < 0 || h < 0 ? -1 : (n * da.in + d) * ha.in + h;
+        *end++ = {source, buffer + r * length + (kd * ha.taps + kh) * p.ci};
+      }
+  }
+  // Rows of output share rows of input: each is read and transposed once, and stored to all its places.
+  std::sort(copies, end, [](const Copy& a, const Copy& b) { return a.source != b.source ? a.source < b.source : a.dst < b.dst; });
+  constexpr int kTogether = 16;
+  for (Copy* c = copies; c < end;) {
+    float* dst[kTogether];
+    const int64_t source = c->source;
+    int64_t count = 0;
+    for (; c < end && c->source == source && count < kTogether; ++c) dst[count++] = c->dst;
+    const int64_t h = source % ha.in, d = source / ha.in % da.in, n = source / ha.in / da.in;
+    const float* src = source < 0 ? nullptr : m.x + n * m.xs.n + group * p.ci * m.xs.c + d * m.xs.axis[0] + h * m.xs.axis[1];
+    fill_columns(kernels, m, src, first_column, outputs, dst, count);
+  }
+}
+
+void WindowRows::fill_columns(const Kernels& kernels, const Operands& m, const float* src, int64_t first_column,
+                              int64_t outputs, float* const* dst, int64_t copies) const {
+  const Axis& a = p.axis[2];
+  const bool packed = step < a.stride;  // disjoint windows: buffer column j is not source column first + j
+  const int64_t total = columns(outputs);
+  auto source_of = [&](int64_t j) {
+    return packed ? (first_column + j / step) * a.stride + j % step - a.lo : first_column * a.stride + j - a.lo;
+  };
+  auto zero_columns = [&](int64_t from, int64_t to) {
+    for (int64_t t = 0; t < copies; ++t)
+      for (int64_t j = from; j < to; ++j) std::fill_n(dst[t] + j * column_stride, p.ci, 0.0f);
+  };
+  auto copy_columns = [&](int64_t from, int64_t count, int64_t source, int64_t stride) {
+    constexpr int kTogether = 16;
+    float* at[kTogether];
+    for (int64_t t = 0; t < copies; ++t) at[t] = dst[t] + from * column_stride;
+    kernels.pack({src + source * m.xs.axis[2], m.xs.c, stride * m.xs.axis[2], p.ci, count, at, copies, column_stride, nullptr});
+  };
+  if (!src) return zero_columns(0, total);
+  for (int64_t j = 0; j < total;) {
+    const int64_t at = source_of(j);
+    if (at < 0 || at >= a.in) {
+      const int64_t inside = border(at, a.in, p.mode);
+      if (inside < 0)
+        zero_columns(j, j + 1);
+      else
+        copy_columns(j, 1, inside, 1);
+      ++j;
+      continue;
+    }
+    // As many columns as follow each other at a constant distance.
+    const int64_t distance = packed && step == 1 ? a.stride : 1;
+    int64_t count = (a.in - 1 - at) / distance + 1;
+    if (packed && step > 1) count = std::min(count, step - j % step);
+    count = std::min(count, total - j);
+    copy_columns(j, count, at, distance);
+    j += count;
+  }
+}
+
+}  // namespace omniconv::conv

@@ -1,0 +1,42 @@
+// conv/im2win_rows.hpp -- rows of input in window order
+//
+// Im2win (Lu et al., HPEC 2022) stores, for one row of output, the Kh input rows it needs as [column][kd][kh][ci]:
+// a window of Kw columns is then contiguous, and neighbouring windows overlap instead of being copied, so the
+// memory is Sw / Kw of im2col's. Here the border, any layout of the input and vertical dilation are absorbed too.
+#pragma once
+
+#include <cstdint>
+
+#include "conv/blocks.hpp"
+
+namespace omniconv::conv {
+
+struct WindowRows {
+  const Problem& p;
+  int64_t step;           // columns of the buffer between neighbouring windows
+  int64_t column_length;  // kd * kh * ci
+  int64_t column_stride;  // the same, padded where windows would fall on one set of the cache
+
+  explicit WindowRows(const Problem& problem);
+
+  int64_t columns(int64_t outputs) const { return (outputs - 1) * step + p.axis[2].window(); }
+  int64_t row_floats(int64_t outputs) const { return columns(outputs) * column_stride; }
+  bool contiguous() const { return p.axis[2].dilation == 1 && column_stride == column_length; }
+  Windows windows(const float* const* rows) const;
+
+  // Lays out `rows` rows of `outputs` windows, the first at (first_row, first_column), row_floats apart in `buffer`.
+  // `copies` holds copy_count(rows) entries of scratch.
+  struct Copy {
+    int64_t source;  // flattened (n, d, h) of the input, -1 for a row of zeros
+    float* dst;
+  };
+  int64_t copy_count(int64_t rows) const { return rows * p.axis[0].taps * p.axis[1].taps; }
+  void lay_out(const Kernels& kernels, const Operands& m, int64_t group, int64_t first_row, int64_t rows,
+               int64_t first_column, int64_t outputs, float* buffer, Copy* copies) const;
+
+ private:
+  void fill_columns(const Kernels& kernels, const Operands& m, const float* src, int64_t first_column, int64_t outputs,
+                    float* const* dst, int64_t copies) const;
+};
+
+}  // namespace omniconv::conv

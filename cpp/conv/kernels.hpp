@@ -1,0 +1,88 @@
+// conv/kernels.hpp -- what an ISA provides to dense convolution: plain functions on plain memory
+//
+// One table per ISA; the texts are in tile.inl.hpp, pack.inl.hpp and finish.inl.hpp, the shells in conv_<isa>.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "omniconv/options.hpp"
+
+namespace omniconv::conv {
+
+inline constexpr int kMaxTileRows = 14;
+inline constexpr int kMaxTileVectors = 2;
+
+// c[i, j] (+)= sum_k a_i[k] * b[k, j] for one tile of pixels x channels, j over the panel's lanes.
+// The reduction runs over segments of `segment_length` contiguous elements: segment s of pixel i starts at
+// rows[s * row_step + i] + s * element_step. It starts at element `offset` of segment `segment` and takes `count`
+// elements; b and c are dense with the panel's width. `add` adds to c, one rounding per call: this is what
+// keeps a long sum in blocks.
+struct TileArgs {
+  const float* const* rows;
+  int64_t row_step, element_step, segment_length;
+  int64_t segment, offset, count;
+  const float* b;
+  float* c;
+  bool add;
+};
+
+// c[i, j] (+)= sum_p a_p[offset + i] * b[p, j], i over taps x channels of a window, p over `count` pixels.
+struct OuterArgs {
+  const float* const* rows;
+  int64_t offset, count;
+  const float* b;
+  float* c;
+  bool add;
+};
+
+// dst[t][place(j) + i] = src[i * row_stride + j * column_stride] for i < rows, j < columns and every t < copies;
+// place(j) is place[j] where given, else j * dst_stride.
+struct PackArgs {
+  const float* src;
+  int64_t row_stride, column_stride, rows, columns;
+  float* const* dst;
+  int64_t copies, dst_stride;
+  const int64_t* place;
+};
+
+// y[p * y_pixel + j * y_channel] = activation(c[p, j] * scale[j] + bias[j] + residual[...]), c dense [pixels, panel].
+struct FinishArgs {
+  const float* c;
+  int64_t panel, pixels, channels;
+  float* y;
+  int64_t y_pixel, y_channel;
+  const float* residual;
+  int64_t r_pixel, r_channel;
+  const float* bias;
+  const float* scale;
+  Activation activation;
+  float negative_slope;
+};
+
+using TileFn = void (*)(const TileArgs&);
+using OuterFn = void (*)(const OuterArgs&);
+
+struct Kernels {
+  int lanes;         // floats per vector
+  int tile_rows;     // largest tile
+  int tile_vectors;  // vectors per panel; the last panel may be one vector wide
+  TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];    // [vectors][rows], from 1
+  OuterFn outer[kMaxTileVectors + 1][kMaxTileRows + 1];
+  void (*pack)(const PackArgs&);
+  void (*finish)(const FinishArgs&);
+  double peak;       // floating point operations per cycle and core, for predictions
+};
+
+const Kernels& kernels();  // of the current ISA
+
+#define OMNICONV_CONV_ISA(isa) \
+  namespace isa {              \
+  const Kernels& conv_kernels(); \
+  }
+OMNICONV_CONV_ISA(scalar)
+OMNICONV_CONV_ISA(neon)
+OMNICONV_CONV_ISA(avx2)
+OMNICONV_CONV_ISA(avx512)
+#undef OMNICONV_CONV_ISA
+
+}  // namespace omniconv::conv
