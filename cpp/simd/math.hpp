@@ -55,7 +55,9 @@ static OMNICONV_INLINE f32 scale(f32 v, const Reduced& x) {
 
 }  // namespace math
 
-// Largest error: 0.97 ulp (0.97 without fma), subnormal results included.
+// Largest errors below: measured against long double over every 37th float, in ulp of the result, with fma / without.
+
+// 1.03 / 1.01 ulp, subnormal results included.
 static OMNICONV_INLINE f32 exp(f32 x) {
   // Beyond these the result is inf or 0 already; inside them the reduction is exact enough.
   x = max(broadcast(-104.0f), min(broadcast(89.0f), x));
@@ -63,7 +65,7 @@ static OMNICONV_INLINE f32 exp(f32 x) {
   return math::scale(broadcast(1.0f) + reduced.expm1_r, reduced);
 }
 
-// Largest error: TODO ulp. With t = e^(-2|x|) - 1, which the reduction gives without cancellation,
+// 2.50 / 2.50 ulp. With t = e^(-2|x|) - 1, which the reduction gives without cancellation,
 // tanh|x| = -t / (t + 2): one formula for tiny and large x.
 static OMNICONV_INLINE f32 tanh(f32 x) {
   const f32 y = max(broadcast(-20.0f), abs(x) * broadcast(-2.0f));  // tanh(10) rounds to 1
@@ -74,7 +76,7 @@ static OMNICONV_INLINE f32 tanh(f32 x) {
   return as_f32(as_i32(magnitude) | (as_i32(x) & as_i32(broadcast(-0.0f))));
 }
 
-// Largest error: TODO ulp, subnormal results included. e^-|x| cannot overflow, nor lose the small side.
+// 2.32 / 2.32 ulp, subnormal results included. e^-|x| cannot overflow, nor lose the small side.
 static OMNICONV_INLINE f32 sigmoid(f32 x) {
   const f32 e = exp(-abs(x));
   return select(x < 0.0f, e, broadcast(1.0f)) / (broadcast(1.0f) + e);
@@ -109,7 +111,7 @@ static OMNICONV_INLINE f32 erfc_far(f32 a) {
 
 }  // namespace math
 
-// Largest error: TODO ulp.
+// 1.09 / 1.29 ulp.
 static OMNICONV_INLINE f32 erf(f32 x) {
   const f32 a = abs(x);
   const f32 near = fma(a, math::erf_near(a * a), a);
