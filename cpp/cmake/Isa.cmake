@@ -1,0 +1,48 @@
+# cpp/cmake/Isa.cmake -- the one place with -m flags: which ISA levels exist here, and what each one compiles with.
+#
+# OMNICONV_ISAS             the levels of the target machine's architecture, lowest first
+# OMNICONV_ISA_FLAGS_<isa>  the compiler flags of a level; empty means the architecture's baseline
+# OMNICONV_ISA_DEFINITIONS  OMNICONV_WITH_<ISA> for each of OMNICONV_ISAS: what baseline code may refer to
+#
+# Every level repeats the flags of those below it, so a file is compiled for exactly what its name says.
+
+set(OMNICONV_ISAS scalar)
+set(OMNICONV_ISA_FLAGS_scalar "")
+set(OMNICONV_ALL_ISAS scalar avx2 avx512 avx512vnni amx neon)
+
+set(_arch "${CMAKE_SYSTEM_PROCESSOR}")
+if(CMAKE_OSX_ARCHITECTURES)  # cross-building on macOS sets only this one
+  set(_arch "${CMAKE_OSX_ARCHITECTURES}")
+endif()
+
+if(_arch MATCHES "^(x86_64|AMD64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+  list(APPEND OMNICONV_ISAS avx2 avx512 avx512vnni amx)
+  set(OMNICONV_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+  # Compilers prefer 256-bit vectors by default, even with AVX-512 on.
+  set(OMNICONV_ISA_FLAGS_avx512 ${OMNICONV_ISA_FLAGS_avx2}
+    -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+  set(OMNICONV_ISA_FLAGS_avx512vnni ${OMNICONV_ISA_FLAGS_avx512} -mavx512vnni)
+  set(OMNICONV_ISA_FLAGS_amx ${OMNICONV_ISA_FLAGS_avx512vnni} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
+elseif(_arch MATCHES "^(aarch64|arm64|ARM64)$")
+  list(APPEND OMNICONV_ISAS neon)
+  set(OMNICONV_ISA_FLAGS_neon "")  # part of the aarch64 baseline
+endif()
+
+set(OMNICONV_ISA_DEFINITIONS "")
+foreach(_isa IN LISTS OMNICONV_ISAS)
+  string(TOUPPER "OMNICONV_WITH_${_isa}" _definition)
+  list(APPEND OMNICONV_ISA_DEFINITIONS ${_definition})
+endforeach()
+
+# omniconv_set_isa(<target> <isa> <absolute file>...)
+# Compiles files of <target> for one level. They see OMNICONV_ISA_NS, the namespace their code has to live in: two
+# levels' copies of one template must never share a name, or the linker would keep one of them for everybody.
+function(omniconv_set_isa target isa)
+  if(NOT isa IN_LIST OMNICONV_ISAS)
+    message(FATAL_ERROR "omniconv_set_isa: isa '${isa}' is not one of: ${OMNICONV_ISAS}")
+  endif()
+  set_property(SOURCE ${ARGN} TARGET_DIRECTORY ${target}
+    APPEND PROPERTY COMPILE_OPTIONS ${OMNICONV_ISA_FLAGS_${isa}})
+  set_property(SOURCE ${ARGN} TARGET_DIRECTORY ${target}
+    APPEND PROPERTY COMPILE_DEFINITIONS OMNICONV_ISA_NS=${isa})
+endfunction()
