@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import omniconv
+from omniconv import _core
 
-PACKAGE = Path(omniconv.__file__).parent
+PACKAGE = Path(_core.__file__).parent  # where CMake installed: in an editable install not the folder of the sources
 INSTALLED = (PACKAGE / "lib").is_dir()
 
 
@@ -49,7 +50,7 @@ def test_cmake_finds_the_package_by_entry_point():
 
 
 def test_package_is_typed():
-    assert (PACKAGE / "py.typed").is_file()
+    assert (Path(omniconv.__file__).parent / "py.typed").is_file()
     assert (PACKAGE / "_core.pyi").is_file()
 
 

@@ -19,7 +19,10 @@ endif()
 
 # NO_CACHE: the wheel's path belongs to a build environment that the next configure may no longer have.
 unset(_dlpack)
-find_path(_dlpack dlpack/dlpack.h HINTS ${_hints} NO_CACHE)
+find_path(_dlpack dlpack/dlpack.h PATHS ${_hints} NO_DEFAULT_PATH NO_CACHE)
+if(NOT OMNICONV_DLPACK_INCLUDE_DIR)
+  find_path(_dlpack dlpack/dlpack.h NO_CACHE)
+endif()
 if(NOT _dlpack)
   message(FATAL_ERROR "dlpack/dlpack.h was not found. Any one of these provides it:\n"
     "  pip install apache-tvm-ffi            (in the Python that CMake finds)\n"
@@ -27,4 +30,4 @@ if(NOT _dlpack)
     "  cmake -DOMNICONV_DLPACK_INCLUDE_DIR=<folder that holds dlpack/dlpack.h>")
 endif()
 configure_file("${_dlpack}/dlpack/dlpack.h" "${PROJECT_BINARY_DIR}/include/dlpack/dlpack.h" COPYONLY)
-message(STATUS "DLPack header: ${_dlpack}/dlpack/dlpack.h")
+message(STATUS "DLPack header found in ${_dlpack}")

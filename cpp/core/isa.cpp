@@ -27,9 +27,9 @@ struct Registers {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-Registers cpuid(uint32_t leaf) {
+Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   Registers r;
-  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves r zero when the CPU has no such leaf
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves r zero when the CPU has no such leaf
   return r;
 }
 
@@ -54,13 +54,15 @@ bool request_amx() {
 #endif
 }
 
+// Asks for everything that the level's flags in Isa.cmake let the compiler use.
 std::vector<Isa> detect() {
   constexpr uint64_t kAvxState = 0x6, kAvx512State = 0xe6, kTileState = 0x60000;
   constexpr uint32_t kAmxBf16TileInt8 = 1u << 22 | 1u << 24 | 1u << 25;  // GCC and Clang name these bits differently
+  constexpr uint32_t kAvx512Bf16 = 1u << 5;
   const Registers leaf1 = cpuid(1), leaf7 = cpuid(7);
   const uint64_t saved = saved_state(leaf1);
   std::vector<Isa> found{Isa::scalar};
-  if (!all_set(leaf1.ecx, bit_AVX | bit_FMA) || !all_set(leaf7.ebx, bit_AVX2) || !all_set(saved, kAvxState))
+  if (!all_set(leaf1.ecx, bit_AVX | bit_FMA | bit_F16C) || !all_set(leaf7.ebx, bit_AVX2) || !all_set(saved, kAvxState))
     return found;
   found.push_back(Isa::avx2);
   if (!all_set(leaf7.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) || !all_set(saved, kAvx512State))
@@ -68,6 +70,7 @@ std::vector<Isa> detect() {
   found.push_back(Isa::avx512);
   if (!all_set(leaf7.ecx, bit_AVX512VNNI)) return found;
   found.push_back(Isa::avx512vnni);
+  if (!all_set(cpuid(7, 1).eax, kAvx512Bf16)) return found;
   if (!all_set(leaf7.edx, kAmxBf16TileInt8) || !all_set(saved, kTileState)) return found;
   if (request_amx()) found.push_back(Isa::amx);
   return found;

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import omniconv
+from omniconv import __version__, _core
 
 
 def _folder(parser: argparse.ArgumentParser, *parts: str) -> Path:
     """A folder of the installed package; ends the program if this is a source tree, which has none."""
-    path = Path(omniconv.__file__).resolve().parent.joinpath(*parts)
+    # The module's folder, not this file's: in an editable install only the former holds what CMake installed.
+    path = Path(_core.__file__).resolve().parent.joinpath(*parts)
     if not path.is_dir():
         parser.error(
             f"{path} does not exist: this omniconv is not installed (use `cmake --install` or `pip install .`)"
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     if not (args.version or args.includedir or args.cmakedir):
         parser.print_help()
     if args.version:
-        print(omniconv.__version__)
+        print(__version__)
     if args.includedir:
         print(_folder(parser, "include"))
     if args.cmakedir:
