@@ -1,5 +1,5 @@
 // tests/core/test_isa.cpp -- names, availability, set_isa() and the environment variable OMNICONV_ISA.
-#include "core/isa.hpp"
+#include "omniconv/context.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
