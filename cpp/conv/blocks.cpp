@@ -42,7 +42,7 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
 }
 
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors, const float* b,
-                    float* c) {
+                    float* c, const Destination& destination) {
   const int64_t tiles = ceil_div(pixels, kernels.tile_rows), lanes = int64_t{vectors} * kernels.lanes;
   // Tiles of equal height: 25 pixels are 13 + 12, not 14 + 11, and no lane is wasted.
   const int64_t height = pixels / tiles, higher = pixels % tiles;
@@ -62,6 +62,13 @@ void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixe
       const int64_t rows = height + (t < higher);
       args.rows = windows.rows + pixel;
       args.c = c + pixel * lanes;
+      args.touch_count = 0;
+      if (destination.y && done + kSumBlock >= k) {
+        args.touch = destination.y + pixel * destination.pixel;
+        const bool by_channel = destination.channel == 1;  // one address per pixel, or one per channel
+        args.touch_step = by_channel ? destination.pixel : destination.channel;
+        args.touch_count = by_channel ? rows : destination.channels;
+      }
       kernels.tile[vectors][rows](args);
       pixel += rows;
     }
@@ -99,6 +106,13 @@ int64_t offset_of(const Problem& p, const Strides& s, int64_t pixel) {
 }
 
 }  // namespace
+
+Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels, int64_t first_channel,
+                           int64_t channels) {
+  const int64_t run = run_length(p, m.ys);
+  if (first_pixel / run != (first_pixel + pixels - 1) / run) return {};
+  return {m.y + offset_of(p, m.ys, first_pixel) + first_channel * m.ys.c, pixel_stride(p, m.ys), m.ys.c, channels};
+}
 
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
                   int64_t first_channel, int64_t channels, const float* c, int64_t panel) {
@@ -162,7 +176,7 @@ void pack_weights(const Kernels& kernels, const Problem& p, const float* weight,
     for (int64_t kw = 0; kw < axis[2].taps; ++kw)
       for (int64_t kd = 0; kd < axis[0].taps; ++kd)
         for (int64_t kh = 0; kh < axis[1].taps; ++kh, at += p.ci * lanes)
-          kernels.pack({src + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2], v.co, v.ci, used, p.ci, &at, 1, lanes, nullptr});
+          kernels.pack({src + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2], v.co, v.ci, used, p.ci, &at, 1, lanes});
   });
 }
 

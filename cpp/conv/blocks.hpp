@@ -61,9 +61,17 @@ struct Windows {
   int64_t row_step, element_step, segment_length;
 };
 
+// Where a block's sums will go, if its pixels are evenly spaced there; y is null otherwise. Only a hint.
+struct Destination {
+  const float* y = nullptr;
+  int64_t pixel = 0, channel = 0, channels = 0;
+};
+Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels, int64_t first_channel,
+                           int64_t channels);
+
 // c [pixels, panel] = windows * b.
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors, const float* b,
-                    float* c);
+                    float* c, const Destination& destination);
 
 // Epilogue and store of channels [first_channel, +channels) (counted over all groups) of consecutive pixels.
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,

@@ -77,7 +77,7 @@ void pack_gradient(const Kernels& k, const Problem& p, const Operands& m, const 
     const int64_t row = block.first_row + r, h = row % ha.out, d = row / ha.out % da.out, n = row / ha.out / da.out;
     float* dst = out + r * block.columns * lanes;
     k.pack({m.y + n * m.ys.n + channel * m.ys.c + d * m.ys.axis[0] + h * m.ys.axis[1] + block.first_column * m.ys.axis[2],
-            m.ys.c, m.ys.axis[2], used, block.columns, &dst, 1, lanes, nullptr});
+            m.ys.c, m.ys.axis[2], used, block.columns, &dst, 1, lanes});
   }
 }
 

@@ -19,10 +19,23 @@ Windows WindowRows::windows(const float* const* rows) const {
   return {rows, 0, p.axis[2].dilation * column_stride, column_length};
 }
 
+// Transposing all of kd * kh * ci at once leaves few vectors partly empty; transposing each input row once and storing
+// it kh / stride times wastes most of a vector when ci is small. Shuffles and stores per column of either way:
+bool WindowRows::few_channels() const {
+  const auto blocks = [](int64_t n) { return ceil_div(n, 16); };
+  const int64_t taps = p.axis[0].taps * p.axis[1].taps, rows = std::min(p.axis[1].stride, p.axis[1].taps) * p.axis[0].taps;
+  return blocks(column_length) * 5 < blocks(p.ci) * (4 * rows + taps);
+}
+
 void WindowRows::lay_out(const Kernels& kernels, const Operands& m, int64_t group, int64_t first_row, int64_t rows,
                          int64_t first_column, int64_t outputs, float* buffer, Copy* copies) const {
   const Axis &da = p.axis[0], &ha = p.axis[1];
   const int64_t length = row_floats(outputs);
+  if (m.xs.c != 1 && few_channels()) {
+    for (int64_t r = 0; r < rows; ++r)
+      lay_out_row(kernels, m, group, first_row + r, first_column, outputs, buffer + r * length, reinterpret_cast<const float**>(copies));
+    return;
+  }
   Copy* end = copies;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t row = first_row + r, oh = row % ha.out, od = row / ha.out % da.out, n = row / ha.out / da.out;
@@ -44,11 +57,27 @@ void WindowRows::lay_out(const Kernels& kernels, const Operands& m, int64_t grou
     for (; c < end && c->source == source && count < kTogether; ++c) dst[count++] = c->dst;
     const int64_t h = source % ha.in, d = source / ha.in % da.in, n = source / ha.in / da.in;
     const float* src = source < 0 ? nullptr : m.x + n * m.xs.n + group * p.ci * m.xs.c + d * m.xs.axis[0] + h * m.xs.axis[1];
-    fill_columns(kernels, m, src, first_column, outputs, dst, count);
+    fill_columns(kernels, m, {src, nullptr, p.ci}, first_column, outputs, dst, count);
   }
 }
 
-void WindowRows::fill_columns(const Kernels& kernels, const Operands& m, const float* src, int64_t first_column,
+void WindowRows::lay_out_row(const Kernels& kernels, const Operands& m, int64_t group, int64_t row, int64_t first_column,
+                             int64_t outputs, float* dst, const float** sources) const {
+  const Axis &da = p.axis[0], &ha = p.axis[1];
+  const int64_t oh = row % ha.out, od = row / ha.out % da.out, n = row / ha.out / da.out;
+  const float* x = m.x + n * m.xs.n + group * p.ci * m.xs.c;
+  const float** end = sources;
+  for (int64_t kd = 0; kd < da.taps; ++kd)
+    for (int64_t kh = 0; kh < ha.taps; ++kh) {
+      const int64_t d = border(od * da.stride + kd * da.dilation - da.lo, da.in, p.mode);
+      const int64_t h = border(oh * ha.stride + kh * ha.dilation - ha.lo, ha.in, p.mode);
+      for (int64_t ci = 0; ci < p.ci; ++ci)
+        *end++ = d < 0 || h < 0 ? nullptr : x + ci * m.xs.c + d * m.xs.axis[0] + h * m.xs.axis[1];
+    }
+  fill_columns(kernels, m, {nullptr, sources, column_length}, first_column, outputs, &dst, 1);
+}
+
+void WindowRows::fill_columns(const Kernels& kernels, const Operands& m, const Rows& from, int64_t first_column,
                               int64_t outputs, float* const* dst, int64_t copies) const {
   const Axis& a = p.axis[2];
   const bool packed = step < a.stride;  // disjoint windows: buffer column j is not source column first + j
@@ -56,17 +85,21 @@ void WindowRows::fill_columns(const Kernels& kernels, const Operands& m, const f
   auto source_of = [&](int64_t j) {
     return packed ? (first_column + j / step) * a.stride + j % step - a.lo : first_column * a.stride + j - a.lo;
   };
-  auto zero_columns = [&](int64_t from, int64_t to) {
+  auto zero_columns = [&](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < copies; ++t)
-      for (int64_t j = from; j < to; ++j) std::fill_n(dst[t] + j * column_stride, p.ci, 0.0f);
+      for (int64_t j = begin; j < end; ++j) std::fill_n(dst[t] + j * column_stride, from.rows, 0.0f);
   };
-  auto copy_columns = [&](int64_t from, int64_t count, int64_t source, int64_t stride) {
+  auto copy_columns = [&](int64_t begin, int64_t count, int64_t source, int64_t distance) {
     constexpr int kTogether = 16;
     float* at[kTogether];
-    for (int64_t t = 0; t < copies; ++t) at[t] = dst[t] + from * column_stride;
-    kernels.pack({src + source * m.xs.axis[2], m.xs.c, stride * m.xs.axis[2], p.ci, count, at, copies, column_stride, nullptr});
+    for (int64_t t = 0; t < copies; ++t) at[t] = dst[t] + begin * column_stride;
+    PackArgs args{from.src, m.xs.c, distance * m.xs.axis[2], from.rows, count, at, copies, column_stride};
+    args.row_sources = from.row_sources;
+    args.shift = source * m.xs.axis[2];
+    args.ahead = m.xs.axis[1];
+    kernels.pack(args);
   };
-  if (!src) return zero_columns(0, total);
+  if (!from.src && !from.row_sources) return zero_columns(0, total);
   for (int64_t j = 0; j < total;) {
     const int64_t at = source_of(j);
     if (at < 0 || at >= a.in) {

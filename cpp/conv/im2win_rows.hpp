@@ -5,6 +5,7 @@
 // memory is Sw / Kw of im2col's. Here the border, any layout of the input and vertical dilation are absorbed too.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "conv/blocks.hpp"
@@ -30,12 +31,21 @@ struct WindowRows {
     int64_t source;  // flattened (n, d, h) of the input, -1 for a row of zeros
     float* dst;
   };
-  int64_t copy_count(int64_t rows) const { return rows * p.axis[0].taps * p.axis[1].taps; }
+  int64_t copy_count(int64_t rows) const { return std::max(rows, p.ci) * p.axis[0].taps * p.axis[1].taps; }
   void lay_out(const Kernels& kernels, const Operands& m, int64_t group, int64_t first_row, int64_t rows,
                int64_t first_column, int64_t outputs, float* buffer, Copy* copies) const;
 
  private:
-  void fill_columns(const Kernels& kernels, const Operands& m, const float* src, int64_t first_column, int64_t outputs,
+  // Source rows of one input row, or of every (kd, kh, ci) of one output row.
+  struct Rows {
+    const float* src;                  // null: zeros
+    const float* const* row_sources;   // null: ci rows from src on
+    int64_t rows;
+  };
+  bool few_channels() const;
+  void lay_out_row(const Kernels& kernels, const Operands& m, int64_t group, int64_t row, int64_t first_column,
+                   int64_t outputs, float* dst, const float** sources) const;
+  void fill_columns(const Kernels& kernels, const Operands& m, const Rows& from, int64_t first_column, int64_t outputs,
                     float* const* dst, int64_t copies) const;
 };
 

@@ -124,7 +124,7 @@ void fill_im2col(const Kernels& kernels, const Problem& p, const Operands& m, in
           int64_t count = 1;  // pixels inside the input lie at a constant distance
           if (at == w) count = std::min(wa.out - o, (wa.in - 1 - at) / wa.stride + 1);
           kernels.pack({x + d * m.xs.axis[0] + h * m.xs.axis[1] + w * m.xs.axis[2], m.xs.c, wa.stride * m.xs.axis[2], p.ci,
-                        count, &dst, 1, k, nullptr});
+                        count, &dst, 1, k});
           o += count - 1;
         }
       }
