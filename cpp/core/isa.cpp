@@ -146,8 +146,8 @@ Isa current_isa() {
 
 void set_isa(Isa isa) {
   if (!is_available(isa))
-    throw Error(Code::not_supported, "isa: found '" + std::string(name(isa)) +
-                                         "', this machine allows one of: " + available_names());
+    throw Error(Code::not_supported,
+                "isa: found '" + std::string(name(isa)) + "', this machine allows one of: " + available_names());
   chosen.store(static_cast<int>(isa), std::memory_order_release);
 }
 

@@ -316,8 +316,8 @@ int initial_threads() {
   const char* end = text + std::strlen(text);
   const auto parsed = std::from_chars(text, end, threads);
   if (parsed.ec != std::errc() || parsed.ptr != end || threads < 1 || threads > kMaxThreads)
-    throw Error(Code::invalid_argument, "environment variable OMNICONV_NUM_THREADS: found '" + std::string(text) +
-                                            "', " + allowed_threads());
+    throw Error(Code::invalid_argument,
+                "environment variable OMNICONV_NUM_THREADS: found '" + std::string(text) + "', " + allowed_threads());
   return threads;
 }
 

@@ -1,12 +1,12 @@
 // tests/core/test_cpu_count.cpp -- cgroup limits read from a made-up file tree.
-#include "core/cpu_count.hpp"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "core/cpu_count.hpp"
 
 namespace omniconv {
 namespace {

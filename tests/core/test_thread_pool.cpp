@@ -1,6 +1,4 @@
 // tests/core/test_thread_pool.cpp -- parallel_for: every task once, nesting, exceptions, fork, concurrent callers.
-#include "core/thread_pool.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/thread_pool.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {
