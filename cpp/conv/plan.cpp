@@ -51,10 +51,11 @@ Work make_work(const ConvDesc& desc) {
   return work;
 }
 
-std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout) {
+std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, const conv::Kernels& kernels) {
   if (desc.dtype != DType::float32) return "float64 runs on the reference alone";
   if (desc.op == ConvOp::grad_weight)
     return &a == &conv::kIm2win ? conv::grad_weight_decline(work.problem) : "has no gradient of the weights";
+  if (a.needs_split && !kernels.split) return "the instruction set in force has no matrix unit";
   for (const Phase& phase : work.phases) {
     const std::string why = a.decline(phase.problem, layout);
     if (!why.empty()) return why;
@@ -86,7 +87,7 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     const Algorithm& a = *conv::kAlgorithms[i];
     AlgorithmInfo info;
     info.name = a.name;
-    info.reason = decline(desc, work, a, layout);
+    info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
@@ -117,7 +118,7 @@ const Algorithm* choose(const ConvDesc& desc, const Work& work, Layout layout, T
     for (int i = 0; i < conv::kAlgorithmCount; ++i) names += std::string(", '") + conv::kAlgorithms[i]->name + "'";
     throw Error(Code::invalid_argument, "algorithm is '" + desc.algorithm + "'; allowed are " + names);
   }
-  *why = decline(desc, work, *a, layout);
+  *why = decline(desc, work, *a, layout, target.kernels);
   return a;
 }
 
@@ -157,8 +158,17 @@ struct ConvPlan::Impl {
     algorithm = expected ? expected->name : kReference;
     for (const Phase& phase : work.phases) {
       packed_at.push_back(packed_floats);
-      packed_floats += chosen[0] || chosen[1] ? align64(conv::packed_floats(kernels, phase.problem) * 4) / 4 : 0;
+      if (!chosen[0] && !chosen[1]) continue;
+      packed_floats += conv::packed_floats_aligned(kernels, phase.problem);
+      if (const Algorithm* own = with_extra()) packed_floats += align64(own->extra_floats(phase.problem, kernels) * 4) / 4;
     }
+  }
+
+  // The one of the two that keeps weights of its own; there is but one such algorithm.
+  const Algorithm* with_extra() const {
+    for (int last = 0; last < 2; ++last)
+      if (chosen[last] && chosen[last]->pack_extra && declined[last].empty()) return chosen[last];
+    return nullptr;
   }
 
   size_t small_bytes() const { return align64(4 * channels() * sizeof(double)); }  // dense copies of bias and scale
@@ -206,6 +216,9 @@ struct ConvPlan::Impl {
     for (size_t i = 0; i < work.phases.size(); ++i) {
       const Phase& phase = work.phases[i];
       conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w), to + packed_at[i]);
+      float* panels = to + packed_at[i];
+      if (const Algorithm* own = with_extra())
+        own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
     }
   }
 
