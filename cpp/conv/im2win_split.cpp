@@ -16,6 +16,7 @@ constexpr size_t kBudget = size_t{1} << 20;
 constexpr size_t kLimit = size_t{7} << 18;
 constexpr int64_t kChunk = 32;       // elements of k that one tile product takes
 constexpr int64_t kTileRows = 16;    // pixels
+constexpr int64_t kStepsTogether = 8;  // chunks whose weights (6 KiB each for 32 channels) stay in L1 for all pixels of a block
 constexpr int64_t kOverhang = 32;    // the last window's last chunk may reach so far past it
 
 // Tiles of one row of outputs: equally high, the last one overlapping its neighbour. 54 outputs are 4 tiles of 14.
@@ -69,9 +70,11 @@ size_t parts_bytes(const Shape& s, int64_t rows, int64_t columns) {
   return (3 * rows * s.rows.row_floats(columns) + kOverhang) * sizeof(Part);
 }
 
-// Memory of a worker, in order: sums, then pointers and copies, then parts or, for an unusual block, float32 windows.
+// Memory of a worker, in order: sums, finished and on the way, pointers and copies, then parts or, for an unusual block,
+// float32 windows.
 struct Memory {
   float* sums;
+  float* partial;
   const float** pointers;
   void* copies;
   char* windows;
@@ -86,6 +89,8 @@ struct Memory {
       return here;
     };
     sums = reinterpret_cast<float*>(take(part.max_pixels() * k.lanes * k.tile_vectors * sizeof(float)));
+    const RowTiles tiles(part.columns_per_block);
+    partial = reinterpret_cast<float*>(take(part.rows_per_block * tiles.count * tiles.height * k.lanes * k.tile_vectors * sizeof(float)));
     pointers = reinterpret_cast<const float**>(take(part.max_pixels() * sizeof(float*)));
     copies = take(plain.copy_bytes(part.rows_per_block));
     windows = take(std::max(parts_bytes(shape, part.rows_per_block, part.columns_per_block),
@@ -120,7 +125,7 @@ double cost(const Problem& p, Layout layout, Target t) {
   // Four chains of products: each product takes as many cycles as its tile has rows, but a chain waits 12 for the last.
   const double products = double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);
-  return (products * std::max(double(tiles.height), 12.0) * 1.3 + floats * (layout.channels_contiguous ? 0.5 : 1.0)) / t.threads;
+  return (products * std::max(double(tiles.height), 12.0) * 1.6 + floats * (layout.channels_contiguous ? 0.5 : 1.0)) / t.threads;
 }
 
 class SplitNest {
@@ -160,36 +165,43 @@ class SplitNest {
   }
 
   void multiply(const BlockRange& block, const Memory& memory, const RowTiles& tiles, int64_t panel) const {
-    const int64_t lanes = panels_.lanes_of(panel), row = shape_.rows.row_floats(block.columns), count = block.rows * tiles.count;
-    const int64_t window = shape_.rows.step * shape_.rows.column_stride;
+    const int64_t lanes = panels_.lanes_of(panel), count = block.rows * tiles.count;
+    const int64_t steps = shape_.segments * shape_.chunks();
     const Destination to = destination_of(p_, run_.memory, first_pixel(block), block.pixels(),
                                           block.group * p_.co + panel * panels_.width, panels_.used(panel));
     SplitTileArgs args{};
     args.a_plane = plane(block);
-    args.a_step = window;
-    args.segments = shape_.segments;
+    args.a_step = shape_.rows.step * shape_.rows.column_stride;
     args.segment_step = shape_.step;
     args.chunks = shape_.chunks();
     args.b = reinterpret_cast<const Part*>(extra_ + kFlagFloats) +
              3 * (block.group * panels_.size(shape_.padded_k()) + panel * panels_.width * shape_.padded_k());
     args.b_tiles = int(lanes / 16);
     args.c_stride = lanes;
-    for (int64_t t = 0; t < count; t += 2) {
-      for (int64_t i = 0; i < 2; ++i) {
-        if (t + i == count) {
-          args.a[1] = nullptr;
-          break;
-        }
-        const int64_t r = (t + i) / tiles.count, w = tiles.first((t + i) % tiles.count, block.columns);
-        args.a[i] = reinterpret_cast<const Part*>(memory.windows) + r * row + w * window;
-        args.c[i] = memory.sums + (r * block.columns + w) * lanes;
+    for (args.first = 0; args.first < steps; args.first += kStepsTogether) {
+      args.count = std::min(kStepsTogether, steps - args.first);
+      const bool last = args.first + args.count == steps;
+      for (int64_t t = 0; t < count; t += 2) {
+        for (int64_t i = 0; i < 2; ++i) set_tile(args, int(i), t + i, last, block, memory, tiles, lanes);
+        const bool by_channel = to.channel == 1;
+        args.touch = to.y ? to.y + (t / tiles.count * block.columns + tiles.first(t % tiles.count, block.columns)) * to.pixel : nullptr;
+        args.touch_step = by_channel ? to.pixel : to.channel;
+        args.touch_count = !to.y || !last ? 0 : by_channel ? tiles.height : to.channels;
+        k_.split->multiply(args);
       }
-      const bool by_channel = to.channel == 1;
-      args.touch = to.y ? to.y + (args.c[0] - memory.sums) / lanes * to.pixel : nullptr;
-      args.touch_step = by_channel ? to.pixel : to.channel;
-      args.touch_count = !to.y ? 0 : by_channel ? tiles.height : to.channels;
-      k_.split->multiply(args);
     }
+  }
+
+  // Tiles overlap, so sums on the way are kept tile by tile; only finished ones go to the place of their pixels.
+  void set_tile(SplitTileArgs& args, int i, int64_t tile, bool last, const BlockRange& block, const Memory& memory,
+                const RowTiles& tiles, int64_t lanes) const {
+    args.a[i] = nullptr;
+    if (tile >= block.rows * tiles.count) return;
+    const int64_t r = tile / tiles.count, w = tiles.first(tile % tiles.count, block.columns);
+    float* own = memory.partial + tile * tiles.height * lanes;
+    args.a[i] = reinterpret_cast<const Part*>(memory.windows) + r * shape_.rows.row_floats(block.columns) + w * args.a_step;
+    args.from[i] = args.first > 0 ? own : nullptr;
+    args.c[i] = last ? memory.sums + (r * block.columns + w) * lanes : own;
   }
 
   void finish(const BlockRange& block, const Memory& memory, int64_t panel) const {

@@ -81,11 +81,13 @@ struct SplitTileArgs {
   const Part* a[2];       // first parts of the first window of each of two tiles of pixels; a[1] null: one tile
   int64_t a_plane;         // elements between parts
   int64_t a_step;          // elements between the windows of a tile
-  int64_t segments, segment_step, chunks;  // segments of `chunks` steps of 32 elements, segment_step elements apart
+  int64_t segment_step, chunks;  // segments are segment_step elements apart, each of `chunks` steps of 32 elements
+  int64_t first, count;          // steps to take now, counted over all segments
   const Part* b;          // [segment][chunk][part][16 channels] of tiles 16 x 32, for one or two times 16 channels
   int b_tiles;
+  const float* from[2];    // sums so far, null at the first step
   float* c[2];
-  int64_t c_stride;        // floats
+  int64_t c_stride;        // floats, of both
   const float* touch;      // as in TileArgs
   int64_t touch_step, touch_count;
 };

@@ -153,7 +153,7 @@ struct ConvPlan::Impl {
     const Target t = target(num_threads());
     for (int last = 0; last < 2; ++last) chosen[last] = choose(desc, work, {last == 1}, t, &declined[last]);
     const Algorithm* expected = chosen[desc.channels_last];
-    if (!declined[0].empty() && !declined[1].empty())
+    if (!declined[desc.channels_last].empty())
       throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[desc.channels_last]);
     algorithm = expected ? expected->name : kReference;
     for (const Phase& phase : work.phases) {

@@ -130,17 +130,26 @@ static OMNICONV_INLINE void dot() {
 
 template <int A_TILES, int B_TILES>
 static void split_multiply_tiles(const SplitTileArgs& args) {
-  OMNICONV_TILE_ZERO(0);
-  OMNICONV_TILE_ZERO(1);
-  OMNICONV_TILE_ZERO(2);
-  OMNICONV_TILE_ZERO(3);
+  const int64_t c_stride = args.c_stride * int64_t(sizeof(float));
+  if (args.from[0]) {
+    OMNICONV_TILE_LOAD(0, args.from[0], c_stride);
+    if constexpr (B_TILES == 2) OMNICONV_TILE_LOAD(1, args.from[0] + 16, c_stride);
+    if constexpr (A_TILES == 2) OMNICONV_TILE_LOAD(2, args.from[1], c_stride);
+    if constexpr (A_TILES == 2 && B_TILES == 2) OMNICONV_TILE_LOAD(3, args.from[1] + 16, c_stride);
+  } else {
+    OMNICONV_TILE_ZERO(0);
+    OMNICONV_TILE_ZERO(1);
+    OMNICONV_TILE_ZERO(2);
+    OMNICONV_TILE_ZERO(3);
+  }
   for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
   constexpr int64_t kBPart = 512 * B_TILES;
   const int64_t step = args.a_step * int64_t(sizeof(Part)), plane = args.a_plane;
-  const Part* b = args.b;
-  for (int64_t s = 0; s < args.segments; ++s)
-    for (int64_t chunk = 0; chunk < args.chunks; ++chunk, b += 3 * kBPart) {
-      const int64_t at = s * args.segment_step + chunk * 32;
+  const Part* b = args.b + args.first * 3 * kBPart;
+  int64_t segment = args.first / args.chunks, chunk = args.first % args.chunks;
+  for (int64_t i = 0; i < args.count; ++i, b += 3 * kBPart) {
+      const int64_t at = segment * args.segment_step + chunk * 32;
+      if (++chunk == args.chunks) chunk = 0, ++segment;
       const Part* a1[2] = {args.a[0] + at, args.a[1] + at};
       const Part* a2[2] = {a1[0] + plane, a1[1] + plane};
       const Part* a3[2] = {a2[0] + plane, a2[1] + plane};
@@ -158,7 +167,6 @@ static void split_multiply_tiles(const SplitTileArgs& args) {
       load_b<A_TILES, B_TILES>(b);
       dot<A_TILES, B_TILES>();  // a2 b1
     }
-  const int64_t c_stride = args.c_stride * int64_t(sizeof(float));
   OMNICONV_TILE_STORE(0, args.c[0], c_stride);
   if constexpr (B_TILES == 2) OMNICONV_TILE_STORE(1, args.c[0] + 16, c_stride);
   if constexpr (A_TILES == 2) OMNICONV_TILE_STORE(2, args.c[1], c_stride);
