@@ -76,7 +76,7 @@ bool spin_until(std::chrono::nanoseconds limit, Condition condition) {
 
 // ---- pool --------------------------------------------------------------------------------------------------------
 
-thread_local bool inside_task = false;
+thread_local bool inside_task = false;  // only for set_num_threads(): nested calls find the pool busy anyway
 
 struct Job {
   detail::TaskFunction function = nullptr;
@@ -310,7 +310,7 @@ void set_num_threads(int threads) {
 }
 
 void detail::run_tasks(int64_t tasks, int max_workers, TaskFunction function, void* context) {
-  if (tasks > 1 && max_workers > 1 && !inside_task && num_threads() > 1 && try_enter()) {
+  if (tasks > 1 && max_workers > 1 && num_threads() > 1 && try_enter()) {
     const Leave at_end;
     if (pool == nullptr) {
       keep_library_loaded();
