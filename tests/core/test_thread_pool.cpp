@@ -131,14 +131,14 @@ TEST(ThreadPool, RethrowsTheFirstExceptionAndGoesOn) {
   }
 }
 
-// A call of another thread that stays inside its two tasks until finish().
+// A call of another thread with two tasks, of which those on worker numbers below `held_workers` last until release().
 class HeldCall {
  public:
-  HeldCall()
-      : thread_([this] {
-          parallel_for(2, [this](int64_t, int) {
+  explicit HeldCall(int held_workers)
+      : thread_([this, held_workers] {
+          parallel_for(2, [this, held_workers](int64_t, int worker) {
             running_.fetch_add(1);
-            while (!release_) std::this_thread::yield();
+            while (running_ < 2 || (worker < held_workers && !release_)) std::this_thread::yield();
           });
         }) {
     while (running_ < 2) std::this_thread::yield();
@@ -159,7 +159,7 @@ class HeldCall {
 
 TEST(ThreadPool, RunsInlineWhileAnotherThreadHasThePool) {
   set_num_threads(2);
-  HeldCall held;
+  HeldCall held(2);
   const auto caller = std::this_thread::get_id();
   int runs = 0;
   parallel_for(50, [&](int64_t, int worker) {
@@ -187,10 +187,10 @@ TEST(ThreadPool, ConcurrentCallersAllFinish) {
 
 TEST(ThreadPool, ResizingWaitsForARunningCall) {
   set_num_threads(2);
-  HeldCall held;
+  HeldCall held(1);
   std::thread resizer([] { set_num_threads(3); });
-  std::this_thread::sleep_for(
-      std::chrono::milliseconds(20));  // time in which a set_num_threads that does not wait acts
+  // Time in which a set_num_threads() that does not wait would act.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(num_threads(), 2);
   held.release();
   resizer.join();
@@ -263,7 +263,7 @@ TEST(Fork, ChildUsesThePoolAfterTheParentDid) {
 TEST(Fork, ChildIsFreeOfACallOfAnotherThread) {
   set_num_threads(2);
   for (int repeat = 0; repeat < 10; ++repeat) {
-    HeldCall held;
+    HeldCall held(2);
     EXPECT_EQ(status_of_child([] {
                 const bool met = two_threads_meet();
                 set_num_threads(4);
