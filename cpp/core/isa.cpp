@@ -1,5 +1,5 @@
 // cpp/core/isa.cpp -- CPU feature detection and the process-wide ISA choice.
-#include "core/isa.hpp"
+#include "omniconv/context.hpp"
 
 #include <atomic>
 #include <cstdint>

@@ -5,16 +5,11 @@
 #include <memory>
 #include <type_traits>
 
+#include "omniconv/context.hpp"
+
 namespace omniconv {
 
 constexpr int kMaxThreads = 1024;
-
-// Threads that a parallel_for may use, the caller included. At first use OMNICONV_NUM_THREADS, else usable_cpus().
-// A bad OMNICONV_NUM_THREADS is an Error(invalid_argument), at every call, until set_num_threads() overrides it.
-int num_threads();
-
-// 1 to 1024, else Error(invalid_argument). Waits for a parallel_for of another thread; Error inside a task.
-void set_num_threads(int threads);
 
 namespace detail {
 using TaskFunction = void (*)(void* context, int64_t task, int worker);

@@ -143,6 +143,15 @@ static OMNICONV_INLINE void stream_store(float* p, f32 v) {
   store(p, v);
 #endif
 }
+// A hint: the line of p is wanted soon, for reading or for writing. Any address will do.
+static OMNICONV_INLINE void prefetch_read(const float* p) { __builtin_prefetch(p, 0, 3); }
+static OMNICONV_INLINE void prefetch_write(const float* p) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" : : "m"(*p));  // __builtin_prefetch(p, 1) is a plain prefetch without -mprfchw
+#else
+  __builtin_prefetch(p, 1, 3);
+#endif
+}
 static OMNICONV_INLINE void stream_fence() {
 #if defined(__x86_64__)
   _mm_sfence();

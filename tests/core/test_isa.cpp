@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/isa.hpp"
+#include "omniconv/context.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {

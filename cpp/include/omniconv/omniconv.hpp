@@ -1,6 +1,8 @@
 // omniconv/omniconv.hpp -- everything the library offers to C++.
 #pragma once
 
+#include "omniconv/context.hpp"
+#include "omniconv/conv.hpp"
 #include "omniconv/omniconv.h"
 
 namespace omniconv {

@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "omniconv/api.hpp"
+#include "omniconv/export.hpp"
 
 namespace omniconv {
 

@@ -1,0 +1,32 @@
+// conv/algorithm.cpp -- the list of algorithms and the kernel table of the current ISA
+#include "conv/algorithm.hpp"
+
+#include "conv/blocks.hpp"
+#include "omniconv/context.hpp"
+
+namespace omniconv::conv {
+
+const Algorithm* const kAlgorithms[] = {&kIm2winSplit, &kDirect, &kIm2win, &kIm2winFull, &kIm2col};
+const int kAlgorithmCount = sizeof(kAlgorithms) / sizeof(kAlgorithms[0]);
+
+const Kernels& kernels() {
+  switch (current_isa()) {
+#if defined(__x86_64__)
+    case Isa::amx: return amx::conv_kernels();
+    case Isa::avx512vnni:
+    case Isa::avx512: return avx512::conv_kernels();
+    case Isa::avx2: return avx2::conv_kernels();
+#elif defined(__aarch64__)
+    case Isa::neon: return neon::conv_kernels();
+#endif
+    default: return scalar::conv_kernels();
+  }
+}
+
+double multiply_cycles(const Problem& p, Target target) {
+  const Panels panels(p.co, target.kernels);
+  const double lanes = double(panels.size(1));
+  return 2.0 * p.pixels() * p.groups * lanes * p.k() / target.kernels.peak / target.threads;
+}
+
+}  // namespace omniconv::conv

@@ -1,0 +1,53 @@
+// conv/algorithm.hpp -- the list of ways to do a forward problem; plan, tests and benches walk it
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "conv/kernels.hpp"
+#include "conv/problem.hpp"
+
+namespace omniconv::conv {
+
+// What is known of the operands when an algorithm is chosen.
+struct Layout {
+  bool channels_contiguous = false;  // x has channel stride 1
+};
+
+// What a plan was made for. Packed weights depend on the kernels, so a plan keeps them for life.
+struct Target {
+  const Kernels& kernels;
+  int threads;
+};
+
+struct Run {
+  const Problem& problem;
+  const Operands& memory;
+  const float* packed;  // weights from pack_weights
+  char* workspace;
+  Target target;        // workspace holds so many workers as it has threads
+};
+
+struct Algorithm {
+  const char* name;
+  const char* summary;
+  std::string (*decline)(const Problem&, Layout);         // why not, or empty
+  size_t (*workspace)(const Problem&, Target);
+  double (*cost)(const Problem&, Layout, Target);         // predicted cycles of one run
+  void (*run)(const Run&);
+  // Weights in a form of the algorithm's own, made from the panels and kept behind them.
+  size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;
+  void (*pack_extra)(const Problem&, const Kernels&, const float* packed, float* extra) = nullptr;
+  bool needs_split = false;  // runs only where Kernels::split is there
+};
+
+// float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.
+extern const Algorithm* const kAlgorithms[];
+extern const int kAlgorithmCount;
+
+extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col;
+
+// Cycles to multiply: flops at the ISA's peak, with panels that are partly empty counted as full.
+double multiply_cycles(const Problem& p, Target target);
+
+}  // namespace omniconv::conv

@@ -1,0 +1,401 @@
+// conv/plan.cpp -- describe, plan, run: checks, choice of algorithm, packed weights, one run
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "conv/algorithm.hpp"
+#include "conv/blocks.hpp"
+#include "conv/grad_weight.hpp"
+#include "conv/operands.hpp"
+#include "core/thread_pool.hpp"
+#include "core/workspace.hpp"
+#include "omniconv/conv.hpp"
+#include "reference/conv.hpp"
+
+namespace omniconv {
+
+using conv::align64;
+using conv::Algorithm;
+using conv::kAxes;
+using conv::Layout;
+using conv::Operands;
+using conv::Phase;
+using conv::Problem;
+using conv::Target;
+using conv::WeightView;
+
+namespace {
+
+constexpr const char* kReference = "reference";
+constexpr double kCyclesPerSecond = 2e9;
+
+// The forward problems a description comes down to (none for grad_weight), and what surrounds them.
+struct Work {
+  Problem problem;
+  std::vector<Phase> phases;
+  bool covered = true;  // the phases write every output
+  bool folded = false;  // the phases write the padded input; the border is folded in afterwards
+};
+
+Work make_work(const ConvDesc& desc) {
+  Work work;
+  work.problem = conv::make_problem(desc);
+  if (desc.op == ConvOp::forward) {
+    Phase whole;
+    whole.problem = work.problem;
+    work.phases.push_back(whole);
+  } else if (desc.op == ConvOp::grad_input) {
+    work.folded = desc.padding_mode != PaddingMode::zeros;
+    work.phases = conv::input_gradient_phases(work.folded ? conv::padded_problem(work.problem) : work.problem, &work.covered);
+  }
+  return work;
+}
+
+std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, const conv::Kernels& kernels) {
+  if (desc.dtype != DType::float32) return "float64 runs on the reference alone";
+  if (desc.op == ConvOp::grad_weight)
+    return &a == &conv::kIm2win ? conv::grad_weight_decline(work.problem) : "has no gradient of the weights";
+  if (a.needs_split && !kernels.split) return "the instruction set in force has no matrix unit";
+  for (const Phase& phase : work.phases) {
+    const std::string why = a.decline(phase.problem, layout);
+    if (!why.empty()) return why;
+  }
+  return "";
+}
+
+size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Target target) {
+  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_workspace(work.problem, target);
+  size_t most = 0;
+  for (const Phase& phase : work.phases) most = std::max(most, a.workspace(phase.problem, target));
+  return most;
+}
+
+double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
+  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, layout, target) / kCyclesPerSecond;
+  double cycles = 0;
+  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, layout, target);
+  return cycles / kCyclesPerSecond;
+}
+
+// One multiply-add in four cycles: loads, border tests and a dependent addition.
+double reference_cost(const Problem& p, int threads) { return p.flops() * 2 / threads / kCyclesPerSecond; }
+
+// Every algorithm with what it says, the reference last.
+std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout layout, Target target) {
+  std::vector<AlgorithmInfo> all;
+  for (int i = 0; i < conv::kAlgorithmCount; ++i) {
+    const Algorithm& a = *conv::kAlgorithms[i];
+    AlgorithmInfo info;
+    info.name = a.name;
+    info.reason = decline(desc, work, a, layout, target.kernels);
+    info.usable = info.reason.empty();
+    if (info.usable) {
+      info.workspace_bytes = workspace_of(desc, work, a, target);
+      info.cost = cost_of(desc, work, a, layout, target);
+    }
+    all.push_back(info);
+  }
+  all.push_back({kReference, true, "", 0, reference_cost(work.problem, target.threads)});
+  std::stable_sort(all.begin(), all.end(), [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
+    return a.usable != b.usable ? a.usable : a.usable && a.cost < b.cost;
+  });
+  return all;
+}
+
+const Algorithm* find(const std::string& name) {
+  for (int i = 0; i < conv::kAlgorithmCount; ++i)
+    if (name == conv::kAlgorithms[i]->name) return conv::kAlgorithms[i];
+  return nullptr;
+}
+
+// The algorithm for a layout: nullptr is the reference. `why` is set when a named algorithm cannot run.
+const Algorithm* choose(const ConvDesc& desc, const Work& work, Layout layout, Target target, std::string* why) {
+  if (desc.algorithm == "auto") return find(survey(desc, work, layout, target).front().name);
+  if (desc.algorithm == kReference) return nullptr;
+  const Algorithm* a = find(desc.algorithm);
+  if (!a) {
+    std::string names = "'auto', 'reference'";
+    for (int i = 0; i < conv::kAlgorithmCount; ++i) names += std::string(", '") + conv::kAlgorithms[i]->name + "'";
+    throw Error(Code::invalid_argument, "algorithm is '" + desc.algorithm + "'; allowed are " + names);
+  }
+  *why = decline(desc, work, *a, layout, target.kernels);
+  return a;
+}
+
+}  // namespace
+
+std::vector<int64_t> conv_output_shape(const ConvDesc& desc) {
+  const Problem p = conv::make_problem(desc);
+  std::vector<int64_t> shape{p.batch, p.groups * p.co};
+  for (int i = kAxes - desc.spatial; i < kAxes; ++i) shape.push_back(p.axis[i].out);
+  return shape;
+}
+
+std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc) {
+  return survey(desc, make_work(desc), {desc.channels_last}, {conv::kernels(), num_threads()});
+}
+
+struct ConvPlan::Impl {
+  ConvDesc desc;
+  Work work;
+  const conv::Kernels& kernels = conv::kernels();
+  const Algorithm* chosen[2];  // by Layout::channels_contiguous; nullptr: the reference
+  std::string declined[2];
+  std::string algorithm;
+  std::vector<size_t> packed_at;  // floats before the weights of each phase
+  size_t packed_floats = 0;
+  AlignedBuffer packed;
+  std::vector<char> reference_weight;  // a copy of the weights, when the reference runs and pack() was called
+
+  Target target(int threads) const { return {kernels, threads}; }
+
+  explicit Impl(const ConvDesc& d) : desc(d), work(make_work(d)) {
+    const Target t = target(num_threads());
+    for (int last = 0; last < 2; ++last) chosen[last] = choose(desc, work, {last == 1}, t, &declined[last]);
+    const Algorithm* expected = chosen[desc.channels_last];
+    if (!declined[0].empty() && !declined[1].empty())
+      throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[desc.channels_last]);
+    algorithm = expected ? expected->name : kReference;
+    for (const Phase& phase : work.phases) {
+      packed_at.push_back(packed_floats);
+      if (!chosen[0] && !chosen[1]) continue;
+      packed_floats += conv::packed_floats_aligned(kernels, phase.problem);
+      if (const Algorithm* own = with_extra()) packed_floats += align64(own->extra_floats(phase.problem, kernels) * 4) / 4;
+    }
+  }
+
+  // The one of the two that keeps weights of its own; there is but one such algorithm.
+  const Algorithm* with_extra() const {
+    for (int last = 0; last < 2; ++last)
+      if (chosen[last] && chosen[last]->pack_extra && declined[last].empty()) return chosen[last];
+    return nullptr;
+  }
+
+  size_t small_bytes() const { return align64(4 * channels() * sizeof(double)); }  // dense copies of bias and scale
+  int64_t channels() const { return desc.op == ConvOp::forward ? desc.w_shape[0] : desc.x_shape[1]; }
+
+  size_t padded_bytes() const {
+    if (!work.folded) return 0;
+    const Problem p = conv::padded_problem(work.problem);
+    return align64(size_t(p.batch) * p.groups * p.ci * p.axis[0].in * p.axis[1].in * p.axis[2].in * sizeof(float));
+  }
+
+  size_t workspace_bytes(int threads) const {
+    size_t most = 0;
+    for (int last = 0; last < 2; ++last)
+      if (chosen[last] && declined[last].empty())
+        most = std::max(most, workspace_of(desc, work, *chosen[last], target(threads)));
+    const bool keeps = packed.data() || desc.op == ConvOp::grad_weight;
+    return small_bytes() + (chosen[0] || chosen[1] ? padded_bytes() : 0) + (keeps ? 0 : packed_floats * sizeof(float)) + most;
+  }
+
+  // The weights of a phase inside the weights of the forward convolution.
+  WeightView weight_view(const Phase& phase, const TensorView& w) const {
+    const Problem& p = work.problem;
+    WeightView v;
+    v.group = p.co * w.strides[0];
+    v.co = w.strides[0];
+    v.ci = w.strides[1];
+    if (desc.op == ConvOp::grad_input) std::swap(v.co, v.ci);
+    for (int i = 0; i < desc.spatial; ++i) {
+      const int axis = kAxes - desc.spatial + i;
+      v.offset += phase.first_tap[axis] * w.strides[2 + i];
+      v.tap[axis] = phase.tap_step[axis] * w.strides[2 + i];
+    }
+    // An axis of one tap may have any stride; the canonical one lets dense weights be seen as dense.
+    int64_t dense = 1;
+    for (int axis = kAxes - 1; axis >= 0; --axis) {
+      if (phase.problem.axis[axis].taps == 1) v.tap[axis] = dense;
+      dense *= phase.problem.axis[axis].taps;
+    }
+    if (phase.problem.ci == 1) v.ci = dense;
+    return v;
+  }
+
+  void pack_into(const TensorView& w, float* to) const {
+    for (size_t i = 0; i < work.phases.size(); ++i) {
+      const Phase& phase = work.phases[i];
+      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w), to + packed_at[i]);
+      float* panels = to + packed_at[i];
+      if (const Algorithm* own = with_extra())
+        own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
+    }
+  }
+
+  template <class T>
+  void run_reference(const ConvOperands& o, const T* bias, const T* scale) const;
+  void run_phases(const Algorithm& a, const Operands& m, const float* weights, char* workspace, int threads) const;
+  void run_float32(const Algorithm& a, const ConvOperands& o, Operands m, char* workspace, int threads) const;
+  void run(const ConvOperands& o, char* workspace, int threads) const;
+};
+
+template <class T>
+void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T* scale) const {
+  reference::ConvOperands<T> m;
+  Phase whole;
+  whole.problem = work.problem;
+  const bool grad_weight = desc.op == ConvOp::grad_weight;
+  m.a = static_cast<const T*>(o.a.data);
+  m.as = conv::strides_of(o.a);
+  m.b = static_cast<const T*>(o.b.data);
+  if (grad_weight) m.bs = conv::strides_of(o.b);
+  m.view = weight_view(whole, grad_weight ? o.out : o.b);
+  if (desc.op == ConvOp::grad_input) std::swap(m.view.co, m.view.ci);  // the reference keeps the forward names
+  m.out = static_cast<T*>(o.out.data);
+  m.os = conv::strides_of(o.out);
+  m.residual = static_cast<const T*>(o.residual.data);
+  if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
+  m.bias = bias;
+  m.scale = scale;
+  m.activation = desc.activation;
+  m.negative_slope = desc.negative_slope;
+  switch (desc.op) {
+    case ConvOp::forward: return reference::conv_forward(work.problem, m);
+    case ConvOp::grad_input: return reference::conv_grad_input(work.problem, m);
+    case ConvOp::grad_weight: return reference::conv_grad_weight(work.problem, m);
+  }
+}
+
+void ConvPlan::Impl::run_phases(const Algorithm& a, const Operands& m, const float* weights, char* workspace, int threads) const {
+  if (!work.covered) {
+    Problem empty = work.folded ? conv::padded_problem(work.problem) : work.problem;
+    for (conv::Axis& axis : empty.axis) axis.out = axis.in;
+    conv::fill_epilogue(empty, m, threads);
+  }
+  for (size_t i = 0; i < work.phases.size(); ++i) {
+    const Phase& phase = work.phases[i];
+    Operands part = m;
+    for (int axis = 0; axis < kAxes; ++axis) {
+      part.y += phase.start[axis] * m.ys.axis[axis];
+      part.ys.axis[axis] = m.ys.axis[axis] * phase.step[axis];
+      if (part.residual) part.residual += phase.start[axis] * m.rs.axis[axis];
+      part.rs.axis[axis] = m.rs.axis[axis] * phase.step[axis];
+    }
+    if (phase.problem.pixels() > 0) a.run({phase.problem, part, weights + packed_at[i], workspace, target(threads)});
+  }
+}
+
+void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Operands m, char* workspace, int threads) const {
+  if (desc.op == ConvOp::grad_weight) {
+    Phase whole;
+    whole.problem = work.problem;
+    m.x = static_cast<const float*>(o.b.data);
+    m.xs = conv::strides_of(o.b);
+    m.y = static_cast<float*>(o.a.data);
+    m.ys = conv::strides_of(o.a);
+    return conv::grad_weight({work.problem, m, static_cast<float*>(o.out.data), weight_view(whole, o.out), workspace, target(threads)});
+  }
+  m.x = static_cast<const float*>(o.a.data);
+  m.xs = conv::strides_of(o.a);
+  m.y = static_cast<float*>(o.out.data);
+  m.ys = conv::strides_of(o.out);
+  m.residual = static_cast<const float*>(o.residual.data);
+  if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
+  m.activation = desc.activation;
+  m.negative_slope = desc.negative_slope;
+  auto* weights = static_cast<float*>(packed.data());
+  if (!weights) {
+    weights = reinterpret_cast<float*>(workspace);
+    workspace += packed_floats * sizeof(float);
+    pack_into(o.b, weights);
+  }
+  if (!work.folded) return run_phases(a, m, weights, workspace, threads);
+  // The gradient of the padded input first, without epilogue; then every border element is added to its source.
+  const Problem padded = conv::padded_problem(work.problem);
+  Operands bare;
+  bare.x = m.x;
+  bare.xs = m.xs;
+  bare.y = reinterpret_cast<float*>(workspace);
+  bare.ys = conv::dense_strides(padded.groups * padded.ci, padded.axis);
+  run_phases(a, bare, weights, workspace + padded_bytes(), threads);
+  conv::fold_border(work.problem, padded, bare.y, bare.ys, m, threads);
+}
+
+void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
+  ConvOperands o = operands;
+  if (!reference_weight.empty()) o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
+  conv::check_operands(desc, o, packed.data() != nullptr);
+  if (o.out.size() == 0) return;
+  const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
+  const Algorithm* a = chosen[contiguous];
+  if (!declined[contiguous].empty())
+    throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[contiguous]);
+  char* small = workspace;
+  workspace += small_bytes();
+  if (desc.dtype == DType::float64) {
+    auto* copies = reinterpret_cast<double*>(small);
+    return run_reference<double>(o, conv::dense_vector(o.bias, copies), conv::dense_vector(o.scale, copies + channels()));
+  }
+  auto* copies = reinterpret_cast<float*>(small);
+  Operands m;
+  m.bias = conv::dense_vector(o.bias, copies);
+  m.scale = conv::dense_vector(o.scale, copies + channels());
+  if (!a) return run_reference<float>(o, m.bias, m.scale);
+  run_float32(*a, o, m, workspace, threads);
+}
+
+ConvPlan::ConvPlan(const ConvDesc& desc) : impl_(std::make_unique<Impl>(desc)) {}
+ConvPlan::~ConvPlan() = default;
+ConvPlan::ConvPlan(ConvPlan&&) noexcept = default;
+ConvPlan& ConvPlan::operator=(ConvPlan&&) noexcept = default;
+
+void ConvPlan::pack(const TensorView& weight) {
+  Impl& s = *impl_;
+  if (s.desc.op == ConvOp::grad_weight)
+    throw Error(Code::invalid_argument, "the gradient of the weights has no weights to pack");
+  conv::check_weight(s.desc, weight);
+  if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1]) s.reference_weight = conv::dense_copy(weight);
+  if (s.packed_floats == 0) return;
+  AlignedBuffer packed(s.packed_floats * sizeof(float));
+  s.pack_into(weight, static_cast<float*>(packed.data()));
+  s.packed = std::move(packed);
+}
+
+void ConvPlan::run(const ConvOperands& operands) const {
+  const int threads = num_threads();
+  const ScopedWorkspace scratch(impl_->workspace_bytes(threads));
+  impl_->run(operands, static_cast<char*>(scratch.data()), threads);
+}
+
+void ConvPlan::run(const ConvOperands& operands, void* workspace) const {
+  impl_->run(operands, static_cast<char*>(workspace), num_threads());
+}
+
+const ConvDesc& ConvPlan::desc() const { return impl_->desc; }
+const std::string& ConvPlan::algorithm() const { return impl_->algorithm; }
+size_t ConvPlan::workspace_bytes() const { return impl_->workspace_bytes(num_threads()); }
+size_t ConvPlan::packed_bytes() const { return impl_->packed.size() + impl_->reference_weight.size(); }
+double ConvPlan::flops() const { return impl_->work.problem.flops(); }
+
+std::vector<int64_t> ConvPlan::output_shape() const {
+  switch (impl_->desc.op) {
+    case ConvOp::forward: return conv_output_shape(impl_->desc);
+    case ConvOp::grad_input: return impl_->desc.x_shape;
+    case ConvOp::grad_weight: return impl_->desc.w_shape;
+  }
+  return {};
+}
+
+std::string ConvPlan::explain() const {
+  const Impl& s = *impl_;
+  const Problem& p = s.work.problem;
+  static const char* const ops[] = {"forward", "grad_input", "grad_weight"};
+  char line[256];
+  std::string text = "conv" + std::to_string(s.desc.spatial) + "d " + ops[int(s.desc.op)] + " x " +
+                     shape_string(s.desc.x_shape.data(), int(s.desc.x_shape.size())) + " w " +
+                     shape_string(s.desc.w_shape.data(), int(s.desc.w_shape.size())) + " " + name(s.desc.dtype) + "\n";
+  std::snprintf(line, sizeof line, "%.3f GFLOP, %lld pixels x %lld channels x %lld terms, %zu phase(s), %d thread(s)\n", p.flops() * 1e-9,
+                (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(), s.work.phases.size(), num_threads());
+  text += line;
+  for (const AlgorithmInfo& a : survey(s.desc, s.work, {s.desc.channels_last}, s.target(num_threads()))) {
+    if (a.usable)
+      std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n", a.name == s.algorithm ? "*" : " ",
+                    a.name.c_str(), a.cost * 1e3, double(a.workspace_bytes) / (1 << 20));
+    else
+      std::snprintf(line, sizeof line, "  %-12s no: %s\n", a.name.c_str(), a.reason.c_str());
+    text += line;
+  }
+  return text;
+}
+
+}  // namespace omniconv

@@ -1,0 +1,74 @@
+// conv/tile.inl.hpp -- the two register tiles every dense convolution runs on
+//
+// Registers: ROWS x VECTORS accumulators, VECTORS of b, one broadcast of a. With 32 registers 14 x 2 fills them:
+// per step of k 2 + 14 loads feed 28 multiply-adds, so the two load ports (8 cycles) stay behind the two FMA ports
+// (14 cycles), and a dozen row pointers may be reloaded from the stack without being seen. Measured with AVX-512,
+// K = 576..4608: 130-135 of 137 GFLOP/s, 9 x 3 and 7 x 4 the same; 14 x 2 reads the least of b, so it is the one.
+// Every accumulator is one chain in the order of k: a result does not depend on where in a tile its pixel falls.
+#pragma once
+
+#include "conv/kernels.hpp"
+#include "simd/vec.hpp"
+
+namespace omniconv::conv {
+namespace OMNICONV_ISA_NS {
+
+using namespace omniconv::OMNICONV_ISA_NS;
+
+template <int ROWS, int VECTORS>
+static OMNICONV_INLINE void store_tile(f32 (&acc)[ROWS][VECTORS], float* c, bool add) {
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) {
+      float* at = c + (i * VECTORS + j) * kWidth;
+      store(at, add ? load(at) + acc[i][j] : acc[i][j]);
+    }
+}
+
+template <int ROWS, int VECTORS>
+static void tile(const TileArgs& args) {
+  f32 acc[ROWS][VECTORS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
+  const float* b = args.b;
+  int64_t segment = args.segment, offset = args.offset, left = args.count;
+  while (left > 0) {
+    const int64_t rest = args.segment_length - offset, count = rest < left ? rest : left;
+    const float* a[ROWS];
+    for (int i = 0; i < ROWS; ++i) a[i] = args.rows[segment * args.row_step + i] + segment * args.element_step + offset;
+    for (int64_t k = 0; k < count; ++k) {
+      f32 bk[VECTORS];
+      for (int j = 0; j < VECTORS; ++j) bk[j] = load(b + j * kWidth);
+      for (int i = 0; i < ROWS; ++i) {
+        const f32 aik = broadcast(a[i][k]);
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(aik, bk[j], acc[i][j]);
+      }
+      b += VECTORS * kWidth;
+    }
+    left -= count;
+    offset = 0;
+    ++segment;
+  }
+  store_tile<ROWS, VECTORS>(acc, args.c, args.add);
+}
+
+template <int ROWS, int VECTORS>
+static void outer(const OuterArgs& args) {
+  f32 acc[ROWS][VECTORS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  const float* b = args.b;
+  for (int64_t p = 0; p < args.count; ++p, b += VECTORS * kWidth) {
+    const float* a = args.rows[p] + args.offset;
+    f32 bp[VECTORS];
+    for (int j = 0; j < VECTORS; ++j) bp[j] = load(b + j * kWidth);
+    for (int i = 0; i < ROWS; ++i) {
+      const f32 ai = broadcast(a[i]);
+      for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(ai, bp[j], acc[i][j]);
+    }
+  }
+  store_tile<ROWS, VECTORS>(acc, args.c, args.add);
+}
+
+}  // namespace OMNICONV_ISA_NS
+}  // namespace omniconv::conv

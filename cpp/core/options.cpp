@@ -1,0 +1,35 @@
+// core/options.cpp -- the words of padding modes, activations and precisions
+#include <string>
+
+#include "omniconv/conv.hpp"
+
+namespace omniconv {
+namespace {
+
+template <class Enum, size_t N>
+Enum parse(const char* argument, std::string_view text, const char* const (&names)[N]) {
+  std::string allowed;
+  for (size_t i = 0; i < N; ++i) {
+    if (text == names[i]) return Enum(i);
+    allowed += std::string(i ? ", " : "") + "'" + names[i] + "'";
+  }
+  throw Error(Code::invalid_argument, std::string(argument) + " is '" + std::string(text) + "'; allowed are " + allowed);
+}
+
+}  // namespace
+
+PaddingMode parse_padding_mode(std::string_view text) {
+  return parse<PaddingMode>("padding_mode", text, {"zeros", "reflect", "replicate", "circular"});
+}
+
+Activation parse_activation(std::string_view text) {
+  return parse<Activation>("activation", text,
+                           {"none", "relu", "relu6", "leaky_relu", "silu", "gelu", "gelu_tanh", "quick_gelu",
+                            "hardswish", "sigmoid", "tanh"});
+}
+
+Precision parse_precision(std::string_view text) {
+  return parse<Precision>("precision", text, {"highest", "high", "medium"});
+}
+
+}  // namespace omniconv

@@ -1,0 +1,68 @@
+// core/tensor.cpp -- views over DLPack tensors and plain memory
+#include "omniconv/tensor.hpp"
+
+#include <algorithm>
+
+namespace omniconv {
+
+const char* name(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
+
+TensorView::TensorView(void* data, DType dtype, std::initializer_list<int64_t> sizes) : data(data), dtype(dtype) {
+  if (sizes.size() > size_t(kMaxDims))
+    throw Error(Code::invalid_argument, "a tensor of " + std::to_string(sizes.size()) + " dimensions; at most 8 are supported");
+  ndim = int(sizes.size());
+  std::copy(sizes.begin(), sizes.end(), shape.begin());
+  int64_t stride = 1;
+  for (int i = ndim - 1; i >= 0; --i) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(shape[i], 1);
+  }
+}
+
+TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument) {
+  const std::string who = argument;
+  if (t.device.device_type != kDLCPU)
+    throw Error(Code::not_supported, who + " is on device type " + std::to_string(int(t.device.device_type)) + "; only the CPU is supported");
+  if (t.ndim < 0 || t.ndim > kMaxDims)
+    throw Error(Code::invalid_argument, who + " has " + std::to_string(t.ndim) + " dimensions; at most 8 are supported");
+  TensorView v;
+  if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 32)
+    v.dtype = DType::float32;
+  else if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 64)
+    v.dtype = DType::float64;
+  else
+    throw Error(Code::type_error, who + " has DLPack type code " + std::to_string(int(t.dtype.code)) + " with " +
+                                      std::to_string(int(t.dtype.bits)) + " bits; float32 and float64 are supported");
+  v.data = static_cast<char*>(t.data) + t.byte_offset;
+  v.ndim = t.ndim;
+  int64_t dense = 1;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    v.shape[i] = t.shape[i];
+    v.strides[i] = t.strides ? t.strides[i] : dense;
+    dense *= std::max<int64_t>(t.shape[i], 1);
+  }
+  return v;
+}
+
+int64_t TensorView::size() const {
+  int64_t n = 1;
+  for (int i = 0; i < ndim; ++i) n *= shape[i];
+  return n;
+}
+
+TensorView TensorView::permuted(const int* axes) const {
+  TensorView v = *this;
+  for (int i = 0; i < ndim; ++i) {
+    v.shape[i] = shape[axes[i]];
+    v.strides[i] = strides[axes[i]];
+  }
+  return v;
+}
+
+std::string shape_string(const int64_t* shape, int ndim) {
+  std::string s = "(";
+  for (int i = 0; i < ndim; ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + (ndim == 1 ? ",)" : ")");
+}
+
+}  // namespace omniconv

@@ -1,0 +1,109 @@
+// omniconv/conv.hpp -- dense convolution: describe, plan, run
+//
+// All convolutions here are cross-correlations, as in PyTorch and JAX:
+//   y[n, co, o] = activation(scale[co] * sum_{ci, k} w[co, ci, k] x[n, ci, o * stride + k * dilation - pad_lo]
+//                            + bias[co] + residual[n, co, o])
+// with x [N, Ci, *spatial], w [Co, Ci / groups, *kernel] and 1 to 3 spatial axes. A tensor's layout is what
+// its strides say: NCHW, NHWC and anything in between are accepted as they are.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "omniconv/options.hpp"
+#include "omniconv/tensor.hpp"
+
+namespace omniconv {
+
+OMNICONV_API PaddingMode parse_padding_mode(std::string_view text);
+OMNICONV_API Activation parse_activation(std::string_view text);
+OMNICONV_API Precision parse_precision(std::string_view text);
+
+enum class ConvOp {
+  forward,      // (x, w) -> y
+  grad_input,   // (grad of y, w) -> grad of x; also the transposed convolution
+  grad_weight,  // (grad of y, x) -> grad of w
+};
+
+// Everything a plan depends on. Shapes are those of the forward convolution, whatever the op.
+struct ConvDesc {
+  ConvOp op = ConvOp::forward;
+  DType dtype = DType::float32;
+  int spatial = 2;                 // number of spatial axes, 1 to 3
+  std::vector<int64_t> x_shape;    // [N, Ci, *spatial]
+  std::vector<int64_t> w_shape;    // [Co, Ci / groups, *kernel]
+  std::array<int64_t, 3> stride{1, 1, 1};
+  std::array<int64_t, 3> dilation{1, 1, 1};
+  std::array<int64_t, 3> pad_lo{0, 0, 0};
+  std::array<int64_t, 3> pad_hi{0, 0, 0};
+  // Elements of x past the last window: 0 but for a transposed convolution's output_padding.
+  std::array<int64_t, 3> output_padding{0, 0, 0};
+  int64_t groups = 1;
+  PaddingMode padding_mode = PaddingMode::zeros;
+  Activation activation = Activation::none;
+  float negative_slope = 0.01f;    // of leaky_relu
+  Precision precision = Precision::highest;
+  bool channels_last = false;      // the layout the caller expects to pass; a hint, not a promise
+  std::string algorithm = "auto";
+};
+
+// [N, Co, *out]. Throws Error naming the argument when the description makes no sense.
+OMNICONV_API std::vector<int64_t> conv_output_shape(const ConvDesc& desc);
+
+// What an algorithm says about a problem.
+struct AlgorithmInfo {
+  std::string name;
+  bool usable = false;
+  std::string reason;               // why not, when not usable
+  size_t workspace_bytes = 0;       // with the current number of threads
+  double cost = 0;                  // predicted seconds; for comparing algorithms, not a forecast
+};
+
+// Every algorithm, the one `auto` takes first.
+OMNICONV_API std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc);
+
+// The operands of one run. Which ones are read depends on the op:
+//   forward      a = x,         b = w (ignored when the plan has packed weights), out = y
+//   grad_input   a = grad of y, b = w (likewise),                                  out = grad of x
+//   grad_weight  a = grad of y, b = x,                                             out = grad of w
+// bias and scale are [channels of out], residual has the shape of out; undefined views are left out.
+struct ConvOperands {
+  TensorView a, b, out, bias, scale, residual;
+};
+
+// db[co] = sum of grad [N, Co, *out] over everything but channels, in float64. `out` is [Co].
+OMNICONV_API void conv_grad_bias(const TensorView& grad, const TensorView& out);
+
+// Immutable once made; `run` is re-entrant, so one plan may serve many threads.
+class OMNICONV_API ConvPlan {
+ public:
+  explicit ConvPlan(const ConvDesc& desc);
+  ~ConvPlan();
+  ConvPlan(ConvPlan&&) noexcept;
+  ConvPlan& operator=(ConvPlan&&) noexcept;
+
+  // Packs the weights once; later runs need no `b`.
+  void pack(const TensorView& weight);
+
+  // Allocates from the calling thread's arena; see the other form for none at all.
+  void run(const ConvOperands& operands) const;
+  // `workspace`: workspace_bytes() bytes, aligned to 64.
+  void run(const ConvOperands& operands, void* workspace) const;
+
+  const ConvDesc& desc() const;
+  std::vector<int64_t> output_shape() const;
+  const std::string& algorithm() const;  // the one that runs
+  size_t workspace_bytes() const;        // with the current number of threads
+  size_t packed_bytes() const;           // memory that pack() keeps
+  double flops() const;                  // 2 per multiply-add
+  std::string explain() const;           // a few lines for people
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace omniconv

@@ -1,0 +1,28 @@
+// omniconv/options.hpp -- the words of every op: padding modes, activations, precisions
+//
+// No standard header is included here: kernel units, compiled for one instruction set each, include this file.
+#pragma once
+
+namespace omniconv {
+
+enum class PaddingMode { zeros, reflect, replicate, circular };
+
+enum class Activation {
+  none,
+  relu,
+  relu6,
+  leaky_relu,
+  silu,
+  gelu,        // x * Phi(x)
+  gelu_tanh,   // its tanh approximation
+  quick_gelu,  // x * sigmoid(1.702 x)
+  hardswish,
+  sigmoid,
+  tanh,
+};
+
+// A promise about the error against float64 (relative L2, normal data): highest <= 1e-6, high <= 2e-5;
+// medium: products of bfloat16 or TF32.
+enum class Precision { highest, high, medium };
+
+}  // namespace omniconv

@@ -1,0 +1,51 @@
+// omniconv/tensor.hpp -- a view of somebody else's memory: pointer, type, shape, strides
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include <dlpack/dlpack.h>
+
+#include "omniconv/export.hpp"
+#include "omniconv/status.hpp"
+
+namespace omniconv {
+
+enum class DType { float32, float64 };
+
+OMNICONV_API const char* name(DType dtype);
+
+inline constexpr int kMaxDims = 8;
+
+// Strides count elements, may be zero or negative, and are never assumed dense.
+// The view owns nothing; what it points at must outlive the call it is passed to.
+struct OMNICONV_API TensorView {
+  void* data = nullptr;
+  DType dtype = DType::float32;
+  int ndim = 0;
+  std::array<int64_t, kMaxDims> shape{};
+  std::array<int64_t, kMaxDims> strides{};
+
+  TensorView() = default;
+
+  // A dense row-major view.
+  TensorView(void* data, DType dtype, std::initializer_list<int64_t> shape);
+  TensorView(float* data, std::initializer_list<int64_t> shape) : TensorView(data, DType::float32, shape) {}
+  TensorView(double* data, std::initializer_list<int64_t> shape) : TensorView(data, DType::float64, shape) {}
+
+  // The view a DLPack tensor describes. Throws Error (`argument` names it in the message) for a
+  // device other than the CPU, a type other than float32/float64, or more than 8 dimensions.
+  static TensorView from_dlpack(const DLTensor& tensor, const char* argument);
+
+  int64_t size() const;                    // number of elements
+  int64_t item_size() const { return dtype == DType::float32 ? 4 : 8; }
+  bool defined() const { return ndim > 0; }
+  TensorView permuted(const int* axes) const;  // axis i of the result is axis axes[i] of this
+};
+
+// "(2, 3, 224, 224)"
+OMNICONV_API std::string shape_string(const int64_t* shape, int ndim);
+
+}  // namespace omniconv

@@ -1,0 +1,53 @@
+// bindings/arrays.hpp -- Python arrays as TensorView, with errors that name the argument
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <optional>
+
+#include "omniconv/tensor.hpp"
+
+namespace omniconv::bindings {
+
+namespace nb = nanobind;
+
+// Keeps the memory of an argument alive as long as its view is used. `Access` is nb::ro for inputs: a writable
+// request would refuse read-only NumPy and all JAX arrays.
+template <class... Access>
+class Array {
+ public:
+  // None leaves the view undefined. `channels_last`: the shape is [N, *spatial, C]; the view is [N, C, *spatial].
+  Array(nb::handle object, const char* argument, bool channels_last = false) {
+    if (object.is_none()) return;
+    if (!nb::try_cast(object, array_))
+      throw Error(Code::type_error, std::string(argument) + " is a " + nb::cast<std::string>(nb::str(object.type())) +
+                                        (sizeof...(Access) ? "; expected is an array that supports DLPack"
+                                                           : "; expected is a writable array that supports DLPack"));
+    DLTensor t{};
+    t.data = const_cast<void*>(static_cast<const void*>(array_.data()));
+    t.device = {DLDeviceType(array_.device_type()), array_.device_id()};
+    t.ndim = int(array_.ndim());
+    t.dtype = {array_.dtype().code, array_.dtype().bits, array_.dtype().lanes};
+    t.shape = const_cast<int64_t*>(array_.shape_ptr());
+    t.strides = const_cast<int64_t*>(array_.stride_ptr());
+    view_ = TensorView::from_dlpack(t, argument);
+    if (!channels_last || view_.ndim < 3) return;
+    int axes[kMaxDims] = {0, view_.ndim - 1};
+    for (int i = 2; i < view_.ndim; ++i) axes[i] = i - 1;
+    view_ = view_.permuted(axes);
+  }
+
+  const TensorView& view() const { return view_; }
+
+ private:
+  nb::ndarray<Access...> array_;
+  TensorView view_;
+};
+
+using Input = Array<nb::ro>;
+using Output = Array<>;
+
+void bind_conv(nb::module_& m);
+
+}  // namespace omniconv::bindings

@@ -1,0 +1,128 @@
+"""Arrays of any framework: what they are, where results of the same kind come from.
+
+A framework is recognised through ``sys.modules``, so none is ever imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Described", "check_out", "describe", "empty", "export", "finish", "permuted"]
+
+FLOATS = ("float32", "float64")
+
+
+class Described(NamedTuple):
+    """What an operation needs to know of an array before it runs."""
+
+    kind: str  # "numpy", "torch" or "jax"
+    shape: tuple[int, ...]
+    dtype: str
+    channels_last: bool  # axis 1 is the one that is contiguous
+
+
+def _is_instance(array: Any, module: str, name: str) -> bool:
+    owner = sys.modules.get(module)
+    cls = getattr(owner, name, None) if owner is not None else None
+    return cls is not None and isinstance(array, cls)
+
+
+def kind_of(array: Any, argument: str) -> str:
+    """``"numpy"``, ``"torch"`` or ``"jax"``; any other DLPack exporter counts as NumPy. TypeError for the rest."""
+    if isinstance(array, np.ndarray):
+        return "numpy"
+    if _is_instance(array, "torch", "Tensor"):
+        return "torch"
+    if _is_instance(array, "jax", "Array"):
+        if _is_instance(array, "jax.core", "Tracer"):
+            raise TypeError(f"{argument} is being traced by JAX; inside jit use the functions of omniconv.jax")
+        return "jax"
+    if hasattr(array, "__dlpack__"):
+        return "numpy"
+    raise TypeError(f"{argument} is a {type(array).__name__}; expected is an array that supports DLPack")
+
+
+def export(array: Any, argument: str) -> Any:
+    """The array in a form that the bindings take without a copy: a torch tensor detached, a JAX array as NumPy."""
+    kind = kind_of(array, argument)
+    if kind == "torch":
+        torch = sys.modules["torch"]
+        if array.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{argument} requires grad, and omniconv's functions record no gradient: "
+                "use omniconv.torch, or pass a detached tensor"
+            )
+        if array.device.type != "cpu":
+            raise NotImplementedError(f"{argument} is on device {array.device}; supported is the CPU")
+        if array.layout != torch.strided:
+            raise TypeError(f"{argument} has layout {array.layout}; expected is a strided tensor")
+        return array.detach().resolve_neg().resolve_conj()
+    if kind == "jax":
+        return np.asarray(array)
+    if isinstance(array, np.ndarray):
+        if not array.dtype.isnative or any(s % array.itemsize for s in array.strides):
+            return np.array(array, dtype=array.dtype.newbyteorder("="))
+        return array
+    return np.from_dlpack(array)
+
+
+def _dtype_name(array: Any) -> str:
+    return str(array.dtype).removeprefix("torch.")
+
+
+def describe(array: Any, argument: str) -> Described:
+    """Kind, shape, dtype and layout of an array. TypeError unless it is float32 or float64."""
+    kind = kind_of(array, argument)
+    if kind == "numpy" and not isinstance(array, np.ndarray):
+        array = np.from_dlpack(array)
+    shape, dtype = tuple(array.shape), _dtype_name(array)
+    if dtype not in FLOATS:
+        raise TypeError(f"{argument} has dtype {dtype}; supported are {' and '.join(FLOATS)}")
+    channels_last = False
+    if kind != "jax" and len(shape) > 2 and shape[1] > 1:
+        stride = array.stride(1) if kind == "torch" else array.strides[1] // array.itemsize
+        channels_last = stride == 1
+    return Described(kind, shape, dtype, channels_last)
+
+
+def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
+    """A new array of the kind and dtype of `like`, [N, C, *spatial]; channels innermost in memory on request.
+
+    For JAX, whose arrays cannot be written, it is a NumPy array: `finish` makes the JAX array of it.
+    """
+    order = (shape[0], *shape[2:], shape[1]) if channels_last else shape
+    if like.kind == "torch":
+        torch = sys.modules["torch"]
+        out = torch.empty(order, dtype=getattr(torch, like.dtype))
+        return out.movedim(-1, 1) if channels_last else out
+    out = np.empty(order, dtype=like.dtype)
+    return np.moveaxis(out, -1, 1) if channels_last else out
+
+
+def finish(like: Described, out: Any) -> Any:
+    """The array that `empty` made, as the caller wants it."""
+    if like.kind != "jax":
+        return out
+    return sys.modules["jax"].numpy.asarray(out)
+
+
+def check_out(out: Any) -> None:
+    """Raise unless `out` can be written to."""
+    kind = kind_of(out, "out")
+    if kind == "jax":
+        raise TypeError("out is a JAX array, which cannot be written to; use a NumPy array or leave out away")
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out is read-only; it must be writable")
+    if isinstance(out, np.ndarray) and (not out.dtype.isnative or any(s % out.itemsize for s in out.strides)):
+        raise ValueError("out has a byte order or strides that cannot be written to in place")
+    if kind == "torch" and out.requires_grad:
+        raise ValueError("out requires grad; it must be a plain tensor")
+
+
+def permuted(array: Any) -> Any:
+    """A view [N, *spatial, C] of [N, C, *spatial]."""
+    axes = (0, *range(2, array.ndim), 1)
+    return array.permute(axes) if hasattr(array, "permute") else array.transpose(axes)

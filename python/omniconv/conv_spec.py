@@ -1,0 +1,166 @@
+"""Arguments of dense convolution: checked, normalised, and looked up as plans."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from omniconv import _core
+
+__all__ = ["Ints", "Padding", "Spec", "check_rank", "layout_is_last", "plan_of", "shape_of", "spec_of"]
+
+Ints = int | Sequence[int]
+Padding = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
+
+_LIMIT = 2**31 - 1
+_CHANNELS_LAST = {"NHWC", "NLC", "NWC", "NDHWC", "channels_last"}
+_CHANNELS_FIRST = {"NCHW", "NCL", "NCW", "NCDHW", "channels_first"}
+
+X_ORDER = "batch, channels, spatial"
+W_ORDER = "output channels, input channels / groups, kernel"
+
+def integer(value: Any, name: str, lowest: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected is an integer") from None
+    if not lowest <= number <= _LIMIT:
+        raise ValueError(f"{name} is {number}; allowed are {lowest} to {_LIMIT}")
+    return number
+
+
+def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) == 1 and spatial > 1:
+            value = tuple(value) * spatial
+        if len(value) != spatial:
+            raise ValueError(f"{name} is {tuple(value)}; expected is an integer or {spatial} of them")
+        return tuple(integer(v, name, lowest) for v in value)
+    return (integer(value, name, lowest),) * spatial
+
+
+def _pads(
+    padding: Any, spatial: int, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Low and high padding per axis."""
+    windows = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        if padding == "valid":
+            return (0,) * spatial, (0,) * spatial
+        if padding == "causal":
+            return tuple(w - 1 for w in windows), (0,) * spatial
+        if padding == "same":
+            total = [max((-(-n // s) - 1) * s + w - n, 0) for n, s, w in zip(sizes, stride, windows, strict=True)]
+            return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+        raise ValueError(f"padding is {padding!r}; allowed are 'same', 'valid', 'causal', integers and (low, high) pairs")
+    if isinstance(padding, Sequence) and any(isinstance(p, Sequence) for p in padding):
+        if len(padding) != spatial or any(not isinstance(p, Sequence) or len(p) != 2 for p in padding):
+            raise ValueError(f"padding is {padding!r}; expected are {spatial} pairs (low, high)")
+        lo, hi = zip(*padding, strict=True)
+        return per_axis(lo, "padding", spatial, 0), per_axis(hi, "padding", spatial, 0)
+    lo = per_axis(padding, "padding", spatial, 0)
+    return lo, lo
+
+
+def layout_is_last(layout: str | None) -> bool:
+    if layout is None or layout in _CHANNELS_FIRST:
+        return False
+    if layout in _CHANNELS_LAST:
+        return True
+    raise ValueError(f"layout is {layout!r}; allowed are None, 'NCHW' and 'NHWC' (and their 1-D and 3-D forms)")
+
+
+def shape_of(value: Any, name: str) -> tuple[int, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; expected is a sequence of integers")
+    sizes = []
+    for v in value:
+        try:
+            sizes.append(operator.index(v))
+        except TypeError:
+            raise TypeError(f"{name} is {tuple(value)!r}; expected are integers") from None
+        if not 0 <= sizes[-1] < 2**63:
+            raise ValueError(f"{name} is {tuple(value)!r}; a size must be in [0, 2^63)")
+    return tuple(sizes)
+
+
+def check_rank(shape: Sequence[int], spatial: int, name: str, order: str) -> None:
+    if len(shape) != spatial + 2:
+        raise ValueError(
+            f"{name} has {len(shape)} dimensions, shape {tuple(shape)}; a {spatial}-D convolution needs "
+            f"{spatial + 2}: {order}"
+        )
+
+
+def _words(padding_mode: Any, activation: Any, precision: Any, algorithm: Any) -> None:
+    for name, value in (("padding_mode", padding_mode), ("precision", precision), ("algorithm", algorithm)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}; expected is a string")
+    if activation is not None and not isinstance(activation, str):
+        raise TypeError(f"activation is {activation!r}; expected is a string or None")
+
+
+class Spec(NamedTuple):
+    """The hashable description of one problem: the key of the plan cache."""
+
+    op: str
+    dtype: str
+    x_shape: tuple[int, ...]
+    w_shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pad_lo: tuple[int, ...]
+    pad_hi: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    groups: int
+    padding_mode: str
+    activation: str
+    negative_slope: float
+    precision: str
+    channels_last: bool
+    algorithm: str
+
+    def desc(self) -> _core.ConvDesc:
+        return _core.ConvDesc.make(**self._asdict())
+
+
+def spec_of(
+    op: str,
+    dtype: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    padding_mode: str = "zeros",
+    dilation: Any = 1,
+    groups: Any = 1,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
+    precision: str = "highest",
+    channels_last: bool = False,
+    algorithm: str = "auto",
+    output_padding: tuple[int, ...] | None = None,
+) -> Spec:
+    """Check and normalise; x_shape and w_shape are those of the forward convolution, [N, C, *spatial]."""
+    spatial = len(w_shape) - 2
+    _words(padding_mode, activation, precision, algorithm)
+    stride = per_axis(stride, "stride", spatial, 1)
+    dilation = per_axis(dilation, "dilation", spatial, 1)
+    lo, hi = _pads(padding, spatial, x_shape[2:], w_shape[2:], stride, dilation)
+    return Spec(
+        op, dtype, tuple(x_shape), tuple(w_shape), stride, dilation, lo, hi, output_padding or (0,) * spatial,
+        integer(groups, "groups", 1), padding_mode, activation or "none", float(negative_slope), precision,
+        channels_last, algorithm,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _cached_plan(spec: Spec, isa: str) -> _core.ConvPlan:
+    return _core.ConvPlan(spec.desc())
+
+
+def plan_of(spec: Spec) -> _core.ConvPlan:
+    return _cached_plan(spec, _core.isa())
