@@ -77,7 +77,7 @@ bool spin_until(std::chrono::nanoseconds limit, Condition condition) {
 
 // ---- pool --------------------------------------------------------------------------------------------------------
 
-thread_local bool inside_task = false;  // only for set_num_threads(): nested calls find the pool busy anyway
+thread_local bool inside_task = false;
 
 struct Job {
   detail::TaskFunction function = nullptr;
@@ -349,7 +349,7 @@ void set_num_threads(int threads) {
 }
 
 void detail::run_tasks(int64_t tasks, int max_workers, TaskFunction function, void* context) {
-  if (tasks > 1 && max_workers > 1 && num_threads() > 1 && try_enter()) {
+  if (tasks > 1 && max_workers > 1 && !inside_task && num_threads() > 1 && try_enter()) {
     const Leave at_end;
     const Job job{function, context, tasks, max_workers, fp_mode()};
     if (max_workers == num_threads() && BorrowedJob(job).run()) return;
