@@ -77,15 +77,16 @@ def _gap(axes: Axes, points: list[_Point]) -> None:
     for y, p in enumerate(points):
         if p.ours:
             bound = "memory" if p.memory > p.compute else "compute"
-            text = f"{100 * p.ideal / p.ours:.0f} % of {bound}"
-            axes.text(1.015, y, text, transform=right, va="center", fontsize=8, color=_INK)
+            axes.text(1.06, y, f"{100 * p.ideal / p.ours:.0f} %", transform=right, va="center", ha="right", fontsize=8)
+            axes.text(1.075, y, bound, transform=right, va="center", fontsize=8)
+    axes.text(1.02, -0.85, "of ideal, set by", transform=right, va="center", fontsize=8, color=_INK)
     axes.set_yticks(range(len(points)), [p.name for p in points])
     axes.set_ylim(len(points) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda s, _: seconds_text(s).replace(".00", "")))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", color=_FAINT, lw=0.5, alpha=0.7)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, which="both")
     axes.set_title("Efficiency gap: time of one call, ideal to measured", pad=26)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, handletextpad=0.4, borderpad=0.1)
 

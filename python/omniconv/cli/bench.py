@@ -146,14 +146,14 @@ def _plot(report: dict[str, Any], path: Path) -> None:
 @app.command("conv")
 def conv(
     layers: Annotated[
-        str, typer.Option(help=f"Layer set ({', '.join(layer_sets.names())}) or a CSV file.", metavar="SET|FILE.csv")
+        str, typer.Option(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
     ] = "im2win12",
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. [default: 1]")
+        list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. 1 if left out.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
     algorithms: Annotated[
-        str | None, typer.Option(help="Names with commas between, or all. [default: all but reference]")
+        str | None, typer.Option(help="Names with commas between, or all. All but reference if left out.")
     ] = None,
     peers: Annotated[
         str | None,
@@ -161,7 +161,7 @@ def conv(
     ] = None,
     precision: Annotated[str, typer.Option(help="highest, high or medium.")] = "highest",
     layout: Annotated[str, typer.Option(help="Memory layout of omniconv's x: nchw or nhwc.")] = "nchw",
-    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. [default: as many as fit into the budget]")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
     budget: Annotated[float, typer.Option(min=0.0, help="Seconds per layer; 3 rounds run at least.")] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write an efficiency picture to this file (PNG, SVG, PDF).")] = None,

@@ -22,7 +22,7 @@ TOLERANCE = 1e-6  # what precision="highest" promises
 _PADDING = {"padding": "same", "padding_mode": "reflect", "layout": "NHWC"}
 
 
-def run(x: np.ndarray, bank: list[filters.Filter], budget: float = 2.0) -> tuple[dict[str, Any], np.ndarray]:
+def run(x: np.ndarray, bank: list[filters.Filter], budget: float = 1.0) -> tuple[dict[str, Any], np.ndarray]:
     """Race the algorithms on x [1, h, w, 3]; the report that ``--json`` prints, and the responses [1, h, w, Co]."""
     weight = filters.weights(bank)
     truth = omniconv.conv2d(x.astype(np.float64), weight.astype(np.float64), algorithm="reference", **_PADDING)
@@ -78,8 +78,8 @@ def _tiles(x: np.ndarray, bank: list[filters.Filter], y: np.ndarray) -> list[tup
 def _show(report: dict[str, Any], out: Path) -> None:
     console, image = stdout(), report["image"]
     table = Table(
-        title=f"{len(report['filters'])} filters of {filters.SIZE}x{filters.SIZE} on {image['width']}x{image['height']} "
-        f"pixels, {report['flops'] * 1e-9:.2f} GFLOP",
+        title=f"{len(report['filters'])} filters of {filters.SIZE}x{filters.SIZE} on "
+        f"{image['width']}x{image['height']} pixels, {report['flops'] * 1e-9:.2f} GFLOP",
         title_justify="left",
         caption=f"{report['isa']}, {report['threads']} thread(s); error: relative L2 against float64, "
         f"at most {TOLERANCE:.0e}",
@@ -112,7 +112,7 @@ def _show(report: dict[str, Any], out: Path) -> None:
 def demo(
     image: Annotated[
         Path | None,
-        typer.Argument(help="An image file. [default: a public-domain photograph that matplotlib carries]"),
+        typer.Argument(help="An image file; if left out, a public-domain photograph that matplotlib carries."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the picture is written.")] = Path("omniconv-demo.png"),
     size: Annotated[int, typer.Option(min=16, max=4096, help="Longest side; a larger image is made smaller.")] = 400,
@@ -127,19 +127,17 @@ def demo(
     except ModuleNotFoundError as missing:
         raise typer.BadParameter(f"the demo needs {missing.name}: pip install 'omniconv[models]'") from None
     try:
+        photograph.check_target(out)
         path = image or photograph.find_default()
         x = photograph.load(path, size)
     except (FileNotFoundError, ValueError) as error:
-        raise typer.BadParameter(str(error), param_hint="IMAGE") from None
+        raise typer.BadParameter(str(error)) from None
     bank = filters.bank()
     with stderr().status("the float64 reference, then every algorithm in turn ..."):
         report, y = run(x, bank)
     title = f"omniconv {omniconv.__version__}: one convolution, {len(bank)} filters, algorithm {report['auto']}"
     sheet = photograph.contact_sheet(_tiles(x, bank, y), title)
-    try:
-        sheet.save(out)
-    except (OSError, ValueError) as error:  # Pillow: ValueError for an ending it does not know
-        raise typer.BadParameter(f"{out} cannot be written: {error}", param_hint="--out") from None
+    sheet.save(out)
     report = {"picture": str(out), "photograph": str(path), **report}
     if as_json:
         print_json(report)

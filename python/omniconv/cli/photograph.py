@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-__all__ = ["contact_sheet", "load", "to_grey"]
+__all__ = ["check_target", "contact_sheet", "find_default", "load", "to_grey"]
 
 _MARGIN, _CAPTION = 8, 26
 _PAPER, _INK = (250, 249, 246), (32, 32, 36)
@@ -44,6 +44,14 @@ def load(path: Path, longest: int) -> np.ndarray:
         raise ValueError(f"{path} cannot be read as an image: {error}") from None
     image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return np.asarray(image, np.float32)[None] / np.float32(255)
+
+
+def check_target(path: Path) -> None:
+    """ValueError unless a picture can be written there: better now than after the work."""
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{path} cannot be written: no known picture format has the ending {path.suffix!r}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{path} cannot be written: its folder does not exist")
 
 
 def to_grey(response: np.ndarray) -> np.ndarray:
