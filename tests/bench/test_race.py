@@ -9,7 +9,7 @@ import pytest
 
 import omniconv
 from omniconv.bench import layers, machine
-from omniconv.bench.conv import conv2d_float64, relative_error, summarise
+from omniconv.bench.conv import busy_warning, conv2d_float64, relative_error, summarise
 from omniconv.bench.race import Timing, geometric_mean, race
 
 
@@ -123,6 +123,11 @@ def test_summary_keeps_losing_rows_and_follows_the_choice():
     assert lines["a"]["vs_best_peer"] == pytest.approx(math.sqrt(2 * 0.25))
     assert (lines["auto"]["fastest_on"], lines["p"]["fastest_on"], lines["b"]["fastest_on"]) == (1, 1, 0)
     assert (lines["auto"]["layers"], lines["auto"]["of"]) == (2, 2)
+
+
+def test_a_busy_machine_is_said():
+    assert busy_warning({"others_busy_cpus": [0.0, None]}) == ""
+    assert "1.5 CPUs" in busy_warning({"others_busy_cpus": [0.0, 1.5]})
 
 
 def test_machine_description_and_memory():

@@ -29,6 +29,8 @@ SCHEMA = "omniconv-bench-conv/1"
 AUTO = "auto"
 # The oracle would take the time of all others together; naming it brings it in.
 _LEFT_OUT = "reference"
+# CPUs: above this, a contestant that needs all its threads at the same time waits for the scheduler, others less.
+_BUSY = 0.2
 # Of the memory that is free: the rest is for what the estimate below does not know, such as the peers' scratch memory.
 _MEMORY_SHARE = 0.8
 
@@ -241,6 +243,12 @@ def summarise(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line[f"{ratio}_least"] = list(min(values)) if values else None
         summary.append(line)
     return summary
+
+
+def busy_warning(report: dict[str, Any]) -> str:
+    """What must be said of a race on a machine that did other work, else empty."""
+    busy = max((cpus for cpus in report["others_busy_cpus"] if cpus is not None), default=0.0)
+    return f"Other processes kept {busy:.1f} CPUs busy: do not quote these figures." if busy > _BUSY else ""
 
 
 def measure(

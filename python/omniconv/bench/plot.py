@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from omniconv.bench.conv import busy_warning
 from omniconv.bench.peers import TORCH_NCHW
 from omniconv.bench.text import seconds_text
 
@@ -151,7 +152,7 @@ def efficiency_picture(report: dict[str, Any], path: Path) -> None:
         figure.supxlabel(
             f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s), {at['date'][:10]}.  Ideal: the larger of flops / "
             f"multiply rate and bytes / copy rate, both measured;\n"
-            f"a layer that stays in the caches may beat the copy rate.",
+            f"a layer that stays in the caches may beat the copy rate.  {busy_warning(report)}",
             x=0.012,
             ha="left",
             fontsize=7.5,

@@ -20,9 +20,6 @@ from omniconv.cli.console import stderr, stdout, write_json
 
 __all__ = ["app"]
 
-# CPUs: above this, a contestant that needs all its threads at the same time waits for the scheduler, others less.
-_BUSY = 0.2
-
 app = typer.Typer(help="Time every algorithm beside its peers, with the error of each.", no_args_is_help=True)
 
 
@@ -114,9 +111,8 @@ def _show_end(console: Console, report: dict[str, Any]) -> None:
         markup=False,
         style="dim",
     )
-    busy = max((cpus for cpus in report["others_busy_cpus"] if cpus is not None), default=0.0)
-    if busy > _BUSY:
-        console.print(f"Other processes kept {busy:.1f} CPUs busy: do not quote these figures.", style="yellow")
+    if warning := race_of_conv.busy_warning(report):
+        console.print(warning, style="yellow")
 
 
 def _settings(
