@@ -18,6 +18,7 @@ from omniconv.bench.race import Timing, geometric_mean, race
 __all__ = [
     "Settings",
     "algorithm_names",
+    "busy_warning",
     "choose_algorithms",
     "conv2d_float64",
     "measure",
