@@ -70,7 +70,7 @@ class Array {
     return v;
   }
 
-  void fill(T value) {
+  void fill(T value) const {
     for (int64_t i = 0; i < count_; ++i) at(i) = value;
   }
 
