@@ -141,6 +141,7 @@ struct ConvPlan::Impl {
   const conv::Kernels& kernels = conv::kernels();
   const Algorithm* chosen[2];  // by Layout::channels_contiguous; nullptr: the reference
   std::string declined[2];
+  std::vector<int64_t> y_shape = conv_output_shape(desc);
   std::string algorithm;
   std::vector<size_t> packed_at;  // floats before the weights of each phase
   size_t packed_floats = 0;
@@ -234,6 +235,7 @@ void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T
   reference::ConvOperands<T> m;
   Phase whole;
   whole.problem = work.problem;
+  if (desc.op == ConvOp::grad_input) std::swap(whole.problem.ci, whole.problem.co);  // as a phase has them
   const bool grad_weight = desc.op == ConvOp::grad_weight;
   m.a = static_cast<const T*>(o.a.data);
   m.as = conv::strides_of(o.a);
@@ -314,7 +316,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
 void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
   ConvOperands o = operands;
   if (!reference_weight.empty()) o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
-  conv::check_operands(desc, o, packed.data() != nullptr);
+  conv::check_operands(desc, y_shape, o, packed.data() != nullptr);
   if (o.out.size() == 0) return;
   const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
   const Algorithm* a = chosen[contiguous];
@@ -357,8 +359,15 @@ void ConvPlan::run(const ConvOperands& operands) const {
   impl_->run(operands, static_cast<char*>(scratch.data()), threads);
 }
 
-void ConvPlan::run(const ConvOperands& operands, void* workspace) const {
-  impl_->run(operands, static_cast<char*>(workspace), num_threads());
+void ConvPlan::run(const ConvOperands& operands, void* workspace, size_t bytes) const {
+  const int threads = num_threads();
+  const size_t needed = impl_->workspace_bytes(threads);
+  if (bytes < needed)
+    throw Error(Code::invalid_argument, "workspace has " + std::to_string(bytes) + " bytes; the plan needs " + std::to_string(needed) +
+                                            " with " + std::to_string(threads) + " thread(s)");
+  if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
+    throw Error(Code::invalid_argument, "workspace is not aligned to " + std::to_string(kAlignment) + " bytes");
+  impl_->run(operands, static_cast<char*>(workspace), threads);
 }
 
 const ConvDesc& ConvPlan::desc() const { return impl_->desc; }
@@ -369,7 +378,7 @@ double ConvPlan::flops() const { return impl_->work.problem.flops(); }
 
 std::vector<int64_t> ConvPlan::output_shape() const {
   switch (impl_->desc.op) {
-    case ConvOp::forward: return conv_output_shape(impl_->desc);
+    case ConvOp::forward: return impl_->y_shape;
     case ConvOp::grad_input: return impl_->desc.x_shape;
     case ConvOp::grad_weight: return impl_->desc.w_shape;
   }
