@@ -221,6 +221,7 @@ void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T
   reference::ConvOperands<T> m;
   Phase whole;
   whole.problem = work.problem;
+  if (desc.op == ConvOp::grad_input) std::swap(whole.problem.ci, whole.problem.co);  // as in its phases
   const bool grad_weight = desc.op == ConvOp::grad_weight;
   m.a = static_cast<const T*>(o.a.data);
   m.as = conv::strides_of(o.a);
