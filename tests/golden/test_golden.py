@@ -51,5 +51,10 @@ def test_seeded_values_are_those_of_the_format():
     """Fixed numbers: a change of the recipe would make every stored output worthless."""
     assert seeded.array("x", (2,), seed=3).tolist() == [0.843346097427706, 0.4423145677567388]
     assert seeded.array("x", (4,), kind="integer", high=100).tolist() == [61, 1, 83, 87]
-    assert seeded.parameter("a.bias", (2,)).tolist() == [-0.11241593793988652, -0.0503972994396985]
-    assert seeded.parameter("a.weight", (1, 2, 2)).tolist() == [[[-0.45437426586148744, 0.21790053461721723], [0.537455631218962, -0.5543349023283763]]]
+    assert seeded.array("x", (1,), kind="uniform").tolist() == [0.011173611416059104]
+    assert seeded.parameter("a.bias", (1,)).tolist() == [-0.11241593793988652]
+    assert seeded.parameter("a.weight", (1, 2)).tolist() == [[-0.6425822491746339, 0.30815789130401666]]
+    assert seeded.parameter("a.weight", (1,)).tolist() == [0.9091251468277025]
+    assert seeded.parameter("a.running_var", (1,)).tolist() == [0.994607784708769]
+    assert seeded.parameter("a.running_mean", (1,)).tolist() == [0.048295386474927364]
+    assert seeded.parameter("a.num_batches_tracked", ()).tolist() == 0
