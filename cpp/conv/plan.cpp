@@ -294,7 +294,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   m.residual = static_cast<const float*>(o.residual.data);
   if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
   m.activation = desc.activation;
-  m.negative_slope = desc.negative_slope;
+  m.negative_slope = float(desc.negative_slope);
   auto* weights = static_cast<float*>(packed.data());
   if (!weights) {
     weights = reinterpret_cast<float*>(workspace);

@@ -34,7 +34,7 @@ std::array<int64_t, 3> per_axis(const char* name, const Shape& values, size_t sp
 
 ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape& x_shape, const Shape& w_shape, const Shape& stride,
                    const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi, const Shape& output_padding, int64_t groups,
-                   const std::string& padding_mode, const std::string& activation, float negative_slope,
+                   const std::string& padding_mode, const std::string& activation, double negative_slope,
                    const std::string& precision, bool channels_last, const std::string& algorithm) {
   ConvDesc d;
   d.op = parse_op(op);
