@@ -26,8 +26,8 @@ struct TileArgs {
   bool add;
   // Output that this tile will become: `touch_count` addresses, touch_step floats apart, fetched for writing while
   // the sums run. Written cold, a line costs 13 cycles of waiting for ownership (100 ns over 16 fill buffers).
-  const float* touch;
-  int64_t touch_step, touch_count;
+  const float* touch = nullptr;
+  int64_t touch_step = 0, touch_count = 0;
 };
 
 // c[i, j] (+)= sum_p a_p[offset + i] * b[p, j], i over taps x channels of a window, p over `count` pixels.
