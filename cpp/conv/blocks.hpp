@@ -80,6 +80,8 @@ void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, i
 // [panel][k][lanes] for every group from weights in any order; k runs over (kw, kd, kh, ci).
 void pack_weights(const Kernels& kernels, const Problem& p, const float* weight, const WeightView& view, float* packed);
 size_t packed_floats(const Kernels& kernels, const Problem& p);
+// The same rounded up to whole cache lines: where an algorithm's own form of the weights begins.
+inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) { return align64(packed_floats(kernels, p) * 4) / 4; }
 
 // ---- inline ------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ struct Split {
   Split(const Problem& p, const Kernels& k) : panels(p.co, k) {
     const WindowRows layout(p);
     blocks = partition(p, panels, 1, kBudget, [&](int64_t columns) {
-      return layout.row_floats(columns) * sizeof(float) + layout.copy_count(1) * sizeof(WindowRows::Copy);
+      return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1);
     });
     count = blocks.row_blocks * blocks.column_blocks;
     const int64_t room = int64_t(kPartialBytes / (group_floats(p) * p.groups * sizeof(float) + 1));
@@ -46,7 +46,7 @@ struct Split {
 struct WorkerMemory {
   const float** rows;
   float* grad;
-  WindowRows::Copy* copies;
+  WindowRows::Copy<float>* copies;
   float* windows;
 
   static size_t layout(const Problem& p, const Split& s, char* base, WorkerMemory* out) {
@@ -61,7 +61,7 @@ struct WorkerMemory {
     WorkerMemory m;
     m.rows = reinterpret_cast<const float**>(take(pixels * sizeof(float*)));
     m.grad = reinterpret_cast<float*>(take(pixels * s.panels.width * sizeof(float)));
-    m.copies = reinterpret_cast<WindowRows::Copy*>(take(layout.copy_count(s.blocks.rows_per_block) * sizeof(WindowRows::Copy)));
+    m.copies = reinterpret_cast<WindowRows::Copy<float>*>(take(layout.copy_bytes(s.blocks.rows_per_block)));
     m.windows = reinterpret_cast<float*>(take(s.blocks.rows_per_block * layout.row_floats(s.blocks.columns_per_block) * sizeof(float)));
     if (out) *out = m;
     return at;
@@ -105,7 +105,8 @@ void run_task(const WeightGradientRun& run, const Split& split, int64_t task, fl
   const int64_t end_panel = std::min(first_panel + split.panels_per_chunk, split.panels.count());
   for (int64_t b = first; b < end; ++b) {
     const BlockRange block = split.blocks.block(p, (group * split.count + b) * split.blocks.chunks);
-    layout.lay_out(k, run.memory, group, block.first_row, block.rows, block.first_column, block.columns, mine.windows, mine.copies);
+    layout.lay_out<float>({k.pack, mine.windows, mine.copies}, run.memory, group, block.first_row, block.rows,
+                          block.first_column, block.columns);
     for (int64_t i = 0; i < block.pixels(); ++i)
       mine.rows[i] = mine.windows + i / block.columns * layout.row_floats(block.columns) +
                      i % block.columns * layout.step * layout.column_stride;
@@ -141,7 +142,7 @@ void add_slots(const WeightGradientRun& run, const Split& split, int64_t task, c
 std::string grad_weight_decline(const Problem& p) {
   const WindowRows layout(p);
   const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) +
-                       double(layout.copy_count(1)) * sizeof(WindowRows::Copy);
+                       double(layout.copy_bytes(1));
   if (bytes > double(kLimit))
     return "one window takes " + std::to_string(int64_t(bytes)) + " bytes; a block holds " + std::to_string(kLimit);
   return "";

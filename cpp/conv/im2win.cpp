@@ -17,15 +17,16 @@ class Im2winSource {
     const WindowRows layout(p);
     return align64(part.rows_per_block * layout.row_floats(part.columns_per_block) * sizeof(float)) +
            align64(part.max_pixels() * sizeof(float*)) +
-           layout.copy_count(part.rows_per_block) * sizeof(WindowRows::Copy);
+           layout.copy_bytes(part.rows_per_block);
   }
 
   Windows lay_out(const BlockRange& block, char* at) const {
     auto** rows = reinterpret_cast<const float**>(at);
     auto* buffer = reinterpret_cast<float*>(at += align64(block.pixels() * sizeof(float*)));
     const int64_t length = layout_.row_floats(block.columns);
-    auto* copies = reinterpret_cast<WindowRows::Copy*>(at + align64(block.rows * length * sizeof(float)));
-    layout_.lay_out(kernels_, memory_, block.group, block.first_row, block.rows, block.first_column, block.columns, buffer, copies);
+    auto* copies = reinterpret_cast<WindowRows::Copy<float>*>(at + align64(block.rows * length * sizeof(float)));
+    layout_.lay_out<float>({kernels_.pack, buffer, copies}, memory_, block.group, block.first_row, block.rows,
+                           block.first_column, block.columns);
     for (int64_t r = 0; r < block.rows; ++r)
       for (int64_t w = 0; w < block.columns; ++w)
         rows[r * block.columns + w] = buffer + r * length + w * layout_.step * layout_.column_stride;
@@ -41,14 +42,14 @@ class Im2winSource {
 Partition partition_of(const Problem& p, Target t) {
   const WindowRows layout(p);
   return partition(p, Panels(p.co, t.kernels), t.threads, kBudget, [&](int64_t columns) {
-    return layout.row_floats(columns) * sizeof(float) + layout.copy_count(1) * sizeof(WindowRows::Copy);
+    return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1);
   });
 }
 
 std::string decline(const Problem& p, Layout) {
   const WindowRows layout(p);
   const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) +
-                       double(layout.copy_count(1)) * sizeof(WindowRows::Copy);
+                       double(layout.copy_bytes(1));
   if (bytes <= kLimit) return "";
   return "one window takes " + std::to_string(int64_t(bytes)) + " bytes; a block holds " + std::to_string(kLimit);
 }

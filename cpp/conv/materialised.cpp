@@ -50,7 +50,7 @@ std::string decline_size(double bytes) {
 
 size_t im2win_floats(const Problem& p) { return size_t(p.groups) * p.rows() * WindowRows(p).row_floats(p.axis[2].out); }
 
-size_t im2win_scratch(const Problem& p) { return align64(WindowRows(p).copy_count(1) * sizeof(WindowRows::Copy)); }
+size_t im2win_scratch(const Problem& p) { return align64(WindowRows(p).copy_bytes(1)); }
 
 std::string im2win_decline(const Problem& p, Layout) {
   return decline_size(double(p.groups) * p.rows() * WindowRows(p).row_floats(p.axis[2].out) * sizeof(float));
@@ -74,8 +74,9 @@ void im2win_run(const Run& run) {
   char* scratch = run.workspace + align64(im2win_floats(p) * sizeof(float));
   char* rest = scratch + run.target.threads * im2win_scratch(p);
   parallel_for(p.groups * p.rows(), run.target.threads, [&](int64_t task, int worker) {
-    auto* copies = reinterpret_cast<WindowRows::Copy*>(scratch + worker * im2win_scratch(p));
-    layout.lay_out(k, run.memory, task / p.rows(), task % p.rows(), 1, 0, p.axis[2].out, matrix + task * floats, copies);
+    auto* copies = reinterpret_cast<WindowRows::Copy<float>*>(scratch + worker * im2win_scratch(p));
+    layout.lay_out<float>({k.pack, matrix + task * floats, copies}, run.memory, task / p.rows(), task % p.rows(), 1, 0,
+                          p.axis[2].out);
   });
   const MatrixSource source(p, matrix, p.rows() * floats, floats, layout.step * layout.column_stride, layout.windows(nullptr));
   run_blocks(run, source, partition_of(p, run.target), rest);

@@ -25,14 +25,18 @@ void extent(const TensorView& v, const char** low, const char** high) {
 // Whether two elements of a view may be one in memory: axes by stride, each must step over all smaller ones.
 bool overlaps_itself(const TensorView& v) {
   if (v.size() == 0) return false;
-  std::vector<std::pair<int64_t, int64_t>> axes;
-  for (int i = 0; i < v.ndim; ++i)
-    if (v.shape[i] > 1) axes.emplace_back(std::abs(v.strides[i]), v.shape[i]);
-  std::sort(axes.begin(), axes.end());
+  int axes[kMaxDims], count = 0;
+  for (int i = 0; i < v.ndim; ++i) {
+    if (v.shape[i] == 1) continue;
+    int at = count++;
+    for (; at > 0 && std::abs(v.strides[axes[at - 1]]) > std::abs(v.strides[i]); --at) axes[at] = axes[at - 1];
+    axes[at] = i;
+  }
   int64_t reach = 1;
-  for (auto [stride, size] : axes) {
+  for (int i = 0; i < count; ++i) {
+    const int64_t stride = std::abs(v.strides[axes[i]]);
     if (stride < reach) return true;
-    reach += stride * (size - 1);
+    reach += stride * (v.shape[axes[i]] - 1);
   }
   return false;
 }
@@ -41,7 +45,7 @@ int64_t channels_of(const ConvDesc& d) { return d.op == ConvOp::forward ? d.w_sh
 
 }  // namespace
 
-void check_shape(const char* name, const TensorView& v, DType dtype, const std::vector<int64_t>& shape) {
+void check_shape(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape) {
   const std::string who = name;
   if (!v.defined()) throw Error(Code::invalid_argument, who + " is missing");
   if (v.dtype != dtype)
@@ -61,20 +65,23 @@ void check_apart(const TensorView& out, const char* name, const TensorView& in) 
 
 void check_weight(const ConvDesc& desc, const TensorView& weight) { check_shape("weight", weight, desc.dtype, desc.w_shape); }
 
-void check_operands(const ConvDesc& desc, const ConvOperands& o, bool packed) {
-  const std::vector<int64_t> y = conv_output_shape(desc);
+void check_operands(const ConvDesc& desc, std::span<const int64_t> y, const ConvOperands& o, bool packed) {
   const bool forward = desc.op == ConvOp::forward, grad_weight = desc.op == ConvOp::grad_weight;
-  const std::vector<int64_t>& out = forward ? y : grad_weight ? desc.w_shape : desc.x_shape;
+  const std::span<const int64_t> out = forward ? y : std::span<const int64_t>(grad_weight ? desc.w_shape : desc.x_shape);
+  const int64_t channels[] = {channels_of(desc)};
   const char* a = forward ? "x" : "grad";
-  check_shape(a, o.a, desc.dtype, forward ? desc.x_shape : y);
+  check_shape(a, o.a, desc.dtype, forward ? std::span<const int64_t>(desc.x_shape) : y);
   if (grad_weight)
     check_shape("x", o.b, desc.dtype, desc.x_shape);
   else if (!packed)
     check_weight(desc, o.b);
   check_shape("out", o.out, desc.dtype, out);
   if (overlaps_itself(o.out)) throw Error(Code::invalid_argument, "out of shape " + string_of(o.out) + " overlaps itself");
-  if (o.bias.defined()) check_shape("bias", o.bias, desc.dtype, {channels_of(desc)});
-  if (o.scale.defined()) check_shape("scale", o.scale, desc.dtype, {channels_of(desc)});
+  for (const auto& [name, view] : {std::pair("bias", &o.bias), std::pair("scale", &o.scale), std::pair("residual", &o.residual)})
+    if (grad_weight && view->defined())
+      throw Error(Code::invalid_argument, std::string(name) + " is given; the gradient of the weights takes none");
+  if (o.bias.defined()) check_shape("bias", o.bias, desc.dtype, channels);
+  if (o.scale.defined()) check_shape("scale", o.scale, desc.dtype, channels);
   if (o.residual.defined()) check_shape("residual", o.residual, desc.dtype, out);
   check_apart(o.out, a, o.a);
   check_apart(o.out, grad_weight ? "x" : "weight", o.b);

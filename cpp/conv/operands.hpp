@@ -1,6 +1,7 @@
 // conv/operands.hpp -- the arrays of one run: checks, strides, and the passes around the phases of grad_input
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "conv/problem.hpp"
@@ -8,8 +9,9 @@
 namespace omniconv::conv {
 
 // Throws Error naming the operand that does not fit the description, or that overlaps the output.
-void check_operands(const ConvDesc& desc, const ConvOperands& o, bool packed);
-void check_shape(const char* name, const TensorView& v, DType dtype, const std::vector<int64_t>& shape);
+// `y_shape`: conv_output_shape(desc). Allocates nothing but an error's message.
+void check_operands(const ConvDesc& desc, std::span<const int64_t> y_shape, const ConvOperands& o, bool packed);
+void check_shape(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape);
 void check_apart(const TensorView& out, const char* name, const TensorView& in);
 void check_weight(const ConvDesc& desc, const TensorView& weight);
 

@@ -51,10 +51,11 @@ Work make_work(const ConvDesc& desc) {
   return work;
 }
 
-std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout) {
+std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, const conv::Kernels& kernels) {
   if (desc.dtype != DType::float32) return "float64 runs on the reference alone";
   if (desc.op == ConvOp::grad_weight)
     return &a == &conv::kIm2win ? conv::grad_weight_decline(work.problem) : "has no gradient of the weights";
+  if (a.needs_split && !kernels.split) return "the instruction set in force has no matrix unit";
   for (const Phase& phase : work.phases) {
     const std::string why = a.decline(phase.problem, layout);
     if (!why.empty()) return why;
@@ -86,7 +87,7 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     const Algorithm& a = *conv::kAlgorithms[i];
     AlgorithmInfo info;
     info.name = a.name;
-    info.reason = decline(desc, work, a, layout);
+    info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
@@ -117,7 +118,7 @@ const Algorithm* choose(const ConvDesc& desc, const Work& work, Layout layout, T
     for (int i = 0; i < conv::kAlgorithmCount; ++i) names += std::string(", '") + conv::kAlgorithms[i]->name + "'";
     throw Error(Code::invalid_argument, "algorithm is '" + desc.algorithm + "'; allowed are " + names);
   }
-  *why = decline(desc, work, *a, layout);
+  *why = decline(desc, work, *a, layout, target.kernels);
   return a;
 }
 
@@ -140,6 +141,7 @@ struct ConvPlan::Impl {
   const conv::Kernels& kernels = conv::kernels();
   const Algorithm* chosen[2];  // by Layout::channels_contiguous; nullptr: the reference
   std::string declined[2];
+  std::vector<int64_t> y_shape = conv_output_shape(desc);
   std::string algorithm;
   std::vector<size_t> packed_at;  // floats before the weights of each phase
   size_t packed_floats = 0;
@@ -152,13 +154,22 @@ struct ConvPlan::Impl {
     const Target t = target(num_threads());
     for (int last = 0; last < 2; ++last) chosen[last] = choose(desc, work, {last == 1}, t, &declined[last]);
     const Algorithm* expected = chosen[desc.channels_last];
-    if (!declined[0].empty() && !declined[1].empty())
+    if (!declined[desc.channels_last].empty())
       throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[desc.channels_last]);
     algorithm = expected ? expected->name : kReference;
     for (const Phase& phase : work.phases) {
       packed_at.push_back(packed_floats);
-      packed_floats += chosen[0] || chosen[1] ? align64(conv::packed_floats(kernels, phase.problem) * 4) / 4 : 0;
+      if (!chosen[0] && !chosen[1]) continue;
+      packed_floats += conv::packed_floats_aligned(kernels, phase.problem);
+      if (const Algorithm* own = with_extra()) packed_floats += align64(own->extra_floats(phase.problem, kernels) * 4) / 4;
     }
+  }
+
+  // The one of the two that keeps weights of its own; there is but one such algorithm.
+  const Algorithm* with_extra() const {
+    for (int last = 0; last < 2; ++last)
+      if (chosen[last] && chosen[last]->pack_extra && declined[last].empty()) return chosen[last];
+    return nullptr;
   }
 
   size_t small_bytes() const { return align64(4 * channels() * sizeof(double)); }  // dense copies of bias and scale
@@ -206,6 +217,9 @@ struct ConvPlan::Impl {
     for (size_t i = 0; i < work.phases.size(); ++i) {
       const Phase& phase = work.phases[i];
       conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w), to + packed_at[i]);
+      float* panels = to + packed_at[i];
+      if (const Algorithm* own = with_extra())
+        own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
     }
   }
 
@@ -221,7 +235,7 @@ void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T
   reference::ConvOperands<T> m;
   Phase whole;
   whole.problem = work.problem;
-  if (desc.op == ConvOp::grad_input) std::swap(whole.problem.ci, whole.problem.co);  // as in its phases
+  if (desc.op == ConvOp::grad_input) std::swap(whole.problem.ci, whole.problem.co);  // as a phase has them
   const bool grad_weight = desc.op == ConvOp::grad_weight;
   m.a = static_cast<const T*>(o.a.data);
   m.as = conv::strides_of(o.a);
@@ -302,7 +316,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
 void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
   ConvOperands o = operands;
   if (!reference_weight.empty()) o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
-  conv::check_operands(desc, o, packed.data() != nullptr);
+  conv::check_operands(desc, y_shape, o, packed.data() != nullptr);
   if (o.out.size() == 0) return;
   const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
   const Algorithm* a = chosen[contiguous];
@@ -345,8 +359,15 @@ void ConvPlan::run(const ConvOperands& operands) const {
   impl_->run(operands, static_cast<char*>(scratch.data()), threads);
 }
 
-void ConvPlan::run(const ConvOperands& operands, void* workspace) const {
-  impl_->run(operands, static_cast<char*>(workspace), num_threads());
+void ConvPlan::run(const ConvOperands& operands, void* workspace, size_t bytes) const {
+  const int threads = num_threads();
+  const size_t needed = impl_->workspace_bytes(threads);
+  if (bytes < needed)
+    throw Error(Code::invalid_argument, "workspace has " + std::to_string(bytes) + " bytes; the plan needs " + std::to_string(needed) +
+                                            " with " + std::to_string(threads) + " thread(s)");
+  if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
+    throw Error(Code::invalid_argument, "workspace is not aligned to " + std::to_string(kAlignment) + " bytes");
+  impl_->run(operands, static_cast<char*>(workspace), threads);
 }
 
 const ConvDesc& ConvPlan::desc() const { return impl_->desc; }
@@ -357,7 +378,7 @@ double ConvPlan::flops() const { return impl_->work.problem.flops(); }
 
 std::vector<int64_t> ConvPlan::output_shape() const {
   switch (impl_->desc.op) {
-    case ConvOp::forward: return conv_output_shape(impl_->desc);
+    case ConvOp::forward: return impl_->y_shape;
     case ConvOp::grad_input: return impl_->desc.x_shape;
     case ConvOp::grad_weight: return impl_->desc.w_shape;
   }

@@ -101,6 +101,8 @@ AxisPhase phase_of(const Axis& f, int64_t r) {
 }  // namespace
 
 Problem make_problem(const ConvDesc& d) {
+  if (d.op == ConvOp::grad_weight && d.activation != Activation::none)
+    invalid("activation is given; the gradient of the weights takes none");
   if (d.spatial < 1 || d.spatial > kAxes) invalid("spatial is " + std::to_string(d.spatial) + "; allowed are 1, 2 and 3");
   const size_t rank = 2 + d.spatial;
   if (d.x_shape.size() != rank)

@@ -2,6 +2,8 @@
 #include "omniconv/tensor.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 namespace omniconv {
 
@@ -9,7 +11,8 @@ const char* name(DType dtype) { return dtype == DType::float32 ? "float32" : "fl
 
 TensorView::TensorView(void* data, DType dtype, std::initializer_list<int64_t> sizes) : data(data), dtype(dtype) {
   if (sizes.size() > size_t(kMaxDims))
-    throw Error(Code::invalid_argument, "a tensor of " + std::to_string(sizes.size()) + " dimensions; at most 8 are supported");
+    throw Error(Code::invalid_argument,
+                "a tensor of " + std::to_string(sizes.size()) + " dimensions; at most 8 are supported");
   ndim = int(sizes.size());
   std::copy(sizes.begin(), sizes.end(), shape.begin());
   int64_t stride = 1;
@@ -19,12 +22,35 @@ TensorView::TensorView(void* data, DType dtype, std::initializer_list<int64_t> s
   }
 }
 
+namespace {
+
+// Later steps multiply sizes and strides without looking: whatever they can reach has to fit int64, in bytes.
+void check_sizes(const TensorView& v, const std::string& who) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 16;
+  int64_t count = 1, reach = 0;
+  for (int i = 0; i < v.ndim; ++i) {
+    if (v.shape[i] < 0)
+      throw Error(Code::invalid_argument, who + " has a negative size: " + shape_string(v.shape.data(), v.ndim));
+    const int64_t size = std::max<int64_t>(v.shape[i], 1);
+    int64_t step;
+    if (__builtin_mul_overflow(count, size, &count) || count > kMost ||
+        __builtin_mul_overflow(size - 1, v.strides[i], &step) || step < -kMost || step > kMost ||
+        (reach += std::abs(step)) > kMost)
+      throw Error(Code::invalid_argument, who + " is too large: shape " + shape_string(v.shape.data(), v.ndim) +
+                                              ", strides " + shape_string(v.strides.data(), v.ndim));
+  }
+}
+
+}  // namespace
+
 TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument) {
   const std::string who = argument;
   if (t.device.device_type != kDLCPU)
-    throw Error(Code::not_supported, who + " is on device type " + std::to_string(int(t.device.device_type)) + "; only the CPU is supported");
-  if (t.ndim < 0 || t.ndim > kMaxDims)
-    throw Error(Code::invalid_argument, who + " has " + std::to_string(t.ndim) + " dimensions; at most 8 are supported");
+    throw Error(Code::not_supported, who + " is on device type " + std::to_string(int(t.device.device_type)) +
+                                         "; only the CPU is supported");
+  if (t.ndim < 1 || t.ndim > kMaxDims)
+    throw Error(Code::invalid_argument, who + " has " + std::to_string(t.ndim) + " dimensions; allowed are 1 to 8");
+  if (!t.shape) throw Error(Code::invalid_argument, who + " has no shape");
   TensorView v;
   if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 32)
     v.dtype = DType::float32;
@@ -33,14 +59,19 @@ TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument) {
   else
     throw Error(Code::type_error, who + " has DLPack type code " + std::to_string(int(t.dtype.code)) + " with " +
                                       std::to_string(int(t.dtype.bits)) + " bits; float32 and float64 are supported");
-  v.data = static_cast<char*>(t.data) + t.byte_offset;
+  v.data = t.data ? static_cast<char*>(t.data) + t.byte_offset : nullptr;
+  if (reinterpret_cast<uintptr_t>(v.data) % v.item_size() != 0)
+    throw Error(Code::invalid_argument,
+                who + " is not aligned to its element size of " + std::to_string(v.item_size()) + " bytes");
   v.ndim = t.ndim;
   int64_t dense = 1;
   for (int i = t.ndim - 1; i >= 0; --i) {
     v.shape[i] = t.shape[i];
     v.strides[i] = t.strides ? t.strides[i] : dense;
-    dense *= std::max<int64_t>(t.shape[i], 1);
+    // An overflow here is one of the number of elements, which check_sizes finds.
+    if (__builtin_mul_overflow(dense, std::max<int64_t>(t.shape[i], 1), &dense)) dense = 0;
   }
+  check_sizes(v, who);
   return v;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 from omniconv import _core
 
-__all__ = ["Ints", "Padding", "Spec", "check_rank", "layout_is_last", "plan_of", "shape_of", "spec_of"]
+__all__ = [
+    "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of", "spec_of",
+]  # fmt: skip
 
 Ints = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
@@ -41,7 +44,7 @@ def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...
     return (integer(value, name, lowest),) * spatial
 
 
-def _pads(
+def pads(
     padding: Any, spatial: int, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Low and high padding per axis."""
@@ -149,7 +152,7 @@ def spec_of(
     _words(padding_mode, activation, precision, algorithm)
     stride = per_axis(stride, "stride", spatial, 1)
     dilation = per_axis(dilation, "dilation", spatial, 1)
-    lo, hi = _pads(padding, spatial, x_shape[2:], w_shape[2:], stride, dilation)
+    lo, hi = pads(padding, spatial, x_shape[2:], w_shape[2:], stride, dilation)
     return Spec(
         op, dtype, tuple(x_shape), tuple(w_shape), stride, dilation, lo, hi, output_padding or (0,) * spatial,
         integer(groups, "groups", 1), padding_mode, activation or "none", float(negative_slope), precision,
@@ -160,6 +163,10 @@ def spec_of(
 @lru_cache(maxsize=512)
 def _cached_plan(spec: Spec, isa: str) -> _core.ConvPlan:
     return _core.ConvPlan(spec.desc())
+
+
+# Frameworks hold on to the functions registered with them past the end of the interpreter, and so to this cache.
+atexit.register(_cached_plan.cache_clear)
 
 
 def plan_of(spec: Spec) -> _core.ConvPlan:

@@ -33,8 +33,8 @@ struct ConvDesc {
   ConvOp op = ConvOp::forward;
   DType dtype = DType::float32;
   int spatial = 2;                 // number of spatial axes, 1 to 3
-  std::vector<int64_t> x_shape;    // [N, Ci, *spatial]
-  std::vector<int64_t> w_shape;    // [Co, Ci / groups, *kernel]
+  std::vector<int64_t> x_shape{};  // [N, Ci, *spatial]
+  std::vector<int64_t> w_shape{};  // [Co, Ci / groups, *kernel]
   std::array<int64_t, 3> stride{1, 1, 1};
   std::array<int64_t, 3> dilation{1, 1, 1};
   std::array<int64_t, 3> pad_lo{0, 0, 0};
@@ -44,10 +44,13 @@ struct ConvDesc {
   int64_t groups = 1;
   PaddingMode padding_mode = PaddingMode::zeros;
   Activation activation = Activation::none;
-  double negative_slope = 0.01;    // of leaky_relu
+  double negative_slope = 0.01;  // of leaky_relu
   Precision precision = Precision::highest;
-  bool channels_last = false;      // the layout the caller expects to pass; a hint, not a promise
+  bool channels_last = false;  // the layout the caller expects to pass; a hint, not a promise
   std::string algorithm = "auto";
+
+  // Sets dtype, spatial and shapes to those of arrays, and channels_last where x says so.
+  OMNICONV_API ConvDesc& take_shapes(const TensorView& x, const TensorView& w);
 };
 
 // [N, Co, *out]. Throws Error naming the argument when the description makes no sense.
@@ -57,9 +60,9 @@ OMNICONV_API std::vector<int64_t> conv_output_shape(const ConvDesc& desc);
 struct AlgorithmInfo {
   std::string name;
   bool usable = false;
-  std::string reason;               // why not, when not usable
-  size_t workspace_bytes = 0;       // with the current number of threads
-  double cost = 0;                  // predicted seconds; for comparing algorithms, not a forecast
+  std::string reason;          // why not, when not usable
+  size_t workspace_bytes = 0;  // with the current number of threads
+  double cost = 0;             // predicted seconds; for comparing algorithms, not a forecast
 };
 
 // Every algorithm, the one `auto` takes first.
@@ -71,8 +74,12 @@ OMNICONV_API std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc);
 //   grad_weight  a = grad of y, b = x,                                             out = grad of w
 // bias and scale are [channels of out], residual has the shape of out; undefined views are left out.
 struct ConvOperands {
-  TensorView a, b, out, bias, scale, residual;
+  TensorView a{}, b{}, out{}, bias{}, scale{}, residual{};
 };
+
+// In one call: a plan for these operands, run once. dtype, spatial and the shapes of `desc` are taken from them. Making
+// the plan costs a few microseconds, which is why none is kept; packing the weights is what a plan of your own saves.
+OMNICONV_API void convolve(ConvDesc desc, const ConvOperands& operands);
 
 // db[co] = sum of grad [N, Co, *out] over everything but channels, in float64. `out` is [Co].
 OMNICONV_API void conv_grad_bias(const TensorView& grad, const TensorView& out);
@@ -90,8 +97,8 @@ class OMNICONV_API ConvPlan {
 
   // Allocates from the calling thread's arena; see the other form for none at all.
   void run(const ConvOperands& operands) const;
-  // `workspace`: workspace_bytes() bytes, aligned to 64.
-  void run(const ConvOperands& operands, void* workspace) const;
+  // `workspace`: at least workspace_bytes() bytes, aligned to 64. With packed weights nothing is allocated.
+  void run(const ConvOperands& operands, void* workspace, size_t bytes) const;
 
   const ConvDesc& desc() const;
   std::vector<int64_t> output_shape() const;

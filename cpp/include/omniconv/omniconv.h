@@ -1,7 +1,18 @@
-// omniconv/omniconv.h -- the C interface, the one whose binary form stays stable within a minor version.
+// omniconv/omniconv.h -- the C interface, the one whose binary form stays stable within a minor version
+//
+// Arrays are DLTensors on the CPU, float32 or float64, of any strides (strides == NULL: dense row-major). The library
+// takes no ownership and keeps no pointer after a call. Everything may be called from several threads at once.
+//
+//   omniconv_conv_options options;
+//   omniconv_conv_options_init(&options, sizeof options);
+//   options.pad_lo[0] = options.pad_hi[0] = options.pad_lo[1] = options.pad_hi[1] = 1;
+//   options.activation = "relu";
+//   if (omniconv_conv(&x, &w, &bias, NULL, NULL, &out, &options) != OMNICONV_OK) puts(omniconv_last_error());
 #pragma once
 
 #include <dlpack/dlpack.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "omniconv/export.hpp"
 #include "omniconv/version.h"
@@ -10,8 +21,128 @@
 extern "C" {
 #endif
 
+typedef enum omniconv_status {
+  OMNICONV_OK = 0,
+  OMNICONV_INVALID_ARGUMENT = 1,
+  OMNICONV_TYPE_ERROR = 2,
+  OMNICONV_NOT_SUPPORTED = 3,
+  OMNICONV_OUT_OF_MEMORY = 4,
+  OMNICONV_INTERNAL = 5
+} omniconv_status;
+
+// What went wrong in the calling thread's latest call that failed: which argument, what was found, what is allowed.
+// "" before the first; valid until the thread's next failure.
+OMNICONV_API const char* omniconv_last_error(void);
+
 // Version of the loaded library, "major.minor.patch". Never null; lives as long as the library.
 OMNICONV_API const char* omniconv_version(void);
+
+// ---- the process: threads and instruction set ----------------------------------------------------------------------
+
+// Threads that one operation may use, the caller included; 1 to 1024.
+OMNICONV_API omniconv_status omniconv_get_num_threads(int* threads);
+OMNICONV_API omniconv_status omniconv_set_num_threads(int threads);
+
+// "scalar", "neon", "avx2", "avx512", "avx512vnni" or "amx". Plans keep the level they were made under.
+OMNICONV_API omniconv_status omniconv_get_isa(const char** isa);
+OMNICONV_API omniconv_status omniconv_set_isa(const char* isa);
+// What this machine can run, worst first, ended by NULL; lives as long as the library. NULL when out of memory.
+OMNICONV_API const char* const* omniconv_available_isas(void);
+
+// ---- dense convolution ---------------------------------------------------------------------------------------------
+//
+//   out[n, co, o] = activation(scale[co] * sum_{ci, k} w[co, ci, k] x[n, ci, o * stride + k * dilation - pad_lo]
+//                              + bias[co] + residual[n, co, o])
+// with x [N, Ci, *spatial], w [Co, Ci / groups, *kernel], out and residual [N, Co, *out], bias and scale [Co] and 1
+// to 3 spatial axes. NHWC is the same shapes with other strides. bias, scale and residual may be NULL; out overlaps
+// no input.
+
+// One value per spatial axis of the weight counts. Words are those of the Python package; NULL means the default.
+typedef struct omniconv_conv_options {
+  size_t size;                     // of this struct as the caller knows it, so that it can grow
+  int64_t stride[3], dilation[3];  // 1
+  int64_t pad_lo[3], pad_hi[3];    // 0
+  int64_t output_padding[3];       // 0; elements of x past the last window
+  int64_t groups;                  // 1
+  const char* padding_mode;        // "zeros"; "reflect", "replicate", "circular"
+  const char* activation;          // "none"; "relu", "leaky_relu", "silu", "gelu", ...
+  const char* precision;           // "highest"; "high", "medium"
+  const char* algorithm;           // "auto"; a name that omniconv_conv_algorithms() lists
+  float negative_slope;            // 0.01, of leaky_relu
+  int32_t channels_last;           // 0; 1 plans for NHWC, also where the strides of x do not say so
+} omniconv_conv_options;
+
+// Fills in the defaults; size is sizeof(omniconv_conv_options). NULL for options means the defaults everywhere below.
+OMNICONV_API omniconv_status omniconv_conv_options_init(omniconv_conv_options* options, size_t size);
+
+// shape: room for x->ndim values. Of x and weight only shape and type are read, data may be NULL.
+OMNICONV_API omniconv_status omniconv_conv_output_shape(const DLTensor* x, const DLTensor* weight,
+                                                        const omniconv_conv_options* options, int64_t* shape);
+
+OMNICONV_API omniconv_status omniconv_conv(const DLTensor* x, const DLTensor* weight, const DLTensor* bias,
+                                           const DLTensor* scale, const DLTensor* residual, const DLTensor* out,
+                                           const omniconv_conv_options* options);
+
+// Gradient of x into out, whose shape is that of x; also the transposed convolution of `grad`, hence the epilogue
+// (options->activation included), with bias and scale [Ci]. A transposed convolution has
+// (n - 1) * stride - pad_lo - pad_hi + dilation * (kernel - 1) + output_padding + 1 outputs along an axis.
+OMNICONV_API omniconv_status omniconv_conv_grad_input(const DLTensor* grad, const DLTensor* weight,
+                                                      const DLTensor* bias, const DLTensor* scale,
+                                                      const DLTensor* residual, const DLTensor* out,
+                                                      const omniconv_conv_options* options);
+
+// Gradient of the weight into out, whose shape is that of weight. options->activation must be "none".
+OMNICONV_API omniconv_status omniconv_conv_grad_weight(const DLTensor* grad, const DLTensor* x, const DLTensor* out,
+                                                       const omniconv_conv_options* options);
+
+// out[co] = sum of grad [N, Co, *out] over everything but channels.
+OMNICONV_API omniconv_status omniconv_conv_grad_bias(const DLTensor* grad, const DLTensor* out);
+
+// ---- plans: describe once, run often -------------------------------------------------------------------------------
+
+typedef enum omniconv_conv_op {
+  OMNICONV_CONV_FORWARD = 0,     // a = x,            b = w, out = y
+  OMNICONV_CONV_GRAD_INPUT = 1,  // a = gradient of y, b = w, out = gradient of x
+  OMNICONV_CONV_GRAD_WEIGHT = 2  // a = gradient of y, b = x, out = gradient of w
+} omniconv_conv_op;
+
+typedef struct omniconv_conv_plan omniconv_conv_plan;
+
+// x and weight of the forward convolution, whatever the op; only their shapes, strides and types are read.
+OMNICONV_API omniconv_status omniconv_conv_plan_create(omniconv_conv_op op, const DLTensor* x, const DLTensor* weight,
+                                                       const omniconv_conv_options* options, omniconv_conv_plan** plan);
+OMNICONV_API void omniconv_conv_plan_destroy(omniconv_conv_plan* plan);  // NULL is fine
+
+// Packs the weights once; runs then ignore b. Not while another thread runs the plan.
+OMNICONV_API omniconv_status omniconv_conv_plan_pack(omniconv_conv_plan* plan, const DLTensor* weight);
+
+// workspace: 64-byte aligned, at least omniconv_conv_plan_workspace_bytes() long, one per call that is under way; then
+// a packed plan allocates nothing. NULL and 0: memory that the library keeps for the calling thread.
+OMNICONV_API omniconv_status omniconv_conv_plan_run(const omniconv_conv_plan* plan, const DLTensor* a,
+                                                    const DLTensor* b, const DLTensor* bias, const DLTensor* scale,
+                                                    const DLTensor* residual, const DLTensor* out, void* workspace,
+                                                    size_t workspace_bytes);
+OMNICONV_API omniconv_status omniconv_conv_plan_workspace_bytes(const omniconv_conv_plan* plan, size_t* bytes);
+
+// The algorithm that runs, as long as the plan lives; NULL for no plan.
+OMNICONV_API const char* omniconv_conv_plan_algorithm(const omniconv_conv_plan* plan);
+
+// A few lines for people. *size: in the room in text, out the bytes that all of it needs, its final 0 included.
+OMNICONV_API omniconv_status omniconv_conv_plan_explain(const omniconv_conv_plan* plan, char* text, size_t* size);
+
+typedef struct omniconv_algorithm {
+  const char* name;
+  int32_t usable;
+  const char* reason;      // why not, "" when usable
+  size_t workspace_bytes;  // with the current number of threads
+  double cost;             // predicted seconds; for comparing algorithms, not a forecast
+} omniconv_algorithm;
+
+// Calls visit for every algorithm, the one that "auto" takes first. The struct lives until visit returns.
+OMNICONV_API omniconv_status omniconv_conv_algorithms(omniconv_conv_op op, const DLTensor* x, const DLTensor* weight,
+                                                      const omniconv_conv_options* options,
+                                                      void (*visit)(const omniconv_algorithm* algorithm, void* user),
+                                                      void* user);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,4 +1,4 @@
-// cpp/include/omniconv/status.hpp -- the one exception type of the library.
+// omniconv/status.hpp -- the one exception type of the library
 #pragma once
 
 #include <stdexcept>

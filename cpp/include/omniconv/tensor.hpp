@@ -1,12 +1,12 @@
 // omniconv/tensor.hpp -- a view of somebody else's memory: pointer, type, shape, strides
 #pragma once
 
+#include <dlpack/dlpack.h>
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
-
-#include <dlpack/dlpack.h>
 
 #include "omniconv/export.hpp"
 #include "omniconv/status.hpp"
@@ -36,10 +36,11 @@ struct OMNICONV_API TensorView {
   TensorView(double* data, std::initializer_list<int64_t> shape) : TensorView(data, DType::float64, shape) {}
 
   // The view a DLPack tensor describes. Throws Error (`argument` names it in the message) for a
-  // device other than the CPU, a type other than float32/float64, or more than 8 dimensions.
+  // device other than the CPU, a type other than float32/float64, not 1 to 8 dimensions, sizes or strides that
+  // overflow, or data that is not aligned to its elements.
   static TensorView from_dlpack(const DLTensor& tensor, const char* argument);
 
-  int64_t size() const;                    // number of elements
+  int64_t size() const;  // number of elements
   int64_t item_size() const { return dtype == DType::float32 ? 4 : 8; }
   bool defined() const { return ndim > 0; }
   TensorView permuted(const int* axes) const;  // axis i of the result is axis axes[i] of this
