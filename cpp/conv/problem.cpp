@@ -9,6 +9,7 @@ namespace omniconv::conv {
 namespace {
 
 constexpr int64_t kMaxParameter = (int64_t{1} << 31) - 1;  // stride, dilation, padding: what 32 bits hold
+constexpr int64_t kMaxPhases = int64_t{1} << 20;           // each is a problem of its own
 constexpr int64_t kMaxElements = int64_t{1} << 46;         // 2^46 floats = 256 TiB: past any machine
 
 [[noreturn]] void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
@@ -98,6 +99,21 @@ AxisPhase phase_of(const Axis& f, int64_t r) {
   return p;
 }
 
+// The phases of an axis that a tap meets, in order. Taps one period apart meet the same, so a stride of any size
+// costs no more than the taps.
+std::vector<int64_t> phases_met(const Axis& f) {
+  const int64_t period = f.stride / std::gcd(f.stride, f.dilation);
+  if (std::min(period, f.taps) > kMaxPhases)
+    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^20 parts along one axis");
+  std::vector<int64_t> met;
+  for (int64_t k = 0; k < std::min(period, f.taps); ++k) {
+    const int64_t r = ((k * f.dilation - f.lo) % f.stride + f.stride) % f.stride;
+    if (r < f.in) met.push_back(r);
+  }
+  std::sort(met.begin(), met.end());
+  return met;
+}
+
 }  // namespace
 
 Problem make_problem(const ConvDesc& d) {
@@ -133,14 +149,15 @@ Problem make_problem(const ConvDesc& d) {
 std::vector<Phase> input_gradient_phases(const Problem& f, bool* covered) {
   std::vector<AxisPhase> along[kAxes];
   *covered = true;
-  for (int i = 0; i < kAxes; ++i)
-    for (int64_t r = 0; r < std::min(f.axis[i].stride, f.axis[i].in); ++r) {
-      AxisPhase p = phase_of(f.axis[i], r);
-      if (p.axis.taps > 0)
-        along[i].push_back(p);
-      else
-        *covered = false;
-    }
+  double count = 1;
+  for (int i = 0; i < kAxes; ++i) {
+    const std::vector<int64_t> met = phases_met(f.axis[i]);
+    for (int64_t r : met) along[i].push_back(phase_of(f.axis[i], r));
+    if (int64_t(met.size()) < std::min(f.axis[i].stride, f.axis[i].in)) *covered = false;
+    count *= double(met.size());
+  }
+  if (count > kMaxPhases)
+    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^20 parts, one for each place of a window");
   std::vector<Phase> phases;
   for (const AxisPhase& a : along[0])
     for (const AxisPhase& b : along[1])

@@ -104,6 +104,9 @@ void bind_conv(nb::module_& m) {
       }, nb::arg("a").none(), nb::arg("b").none(), nb::arg("out").none(), nb::arg("bias").none() = nb::none(),
          nb::arg("scale").none() = nb::none(), nb::arg("residual").none() = nb::none(), nb::arg("channels_last") = false)
       .def("explain", &ConvPlan::explain)
+      .def_prop_ro("input_shape", [](const ConvPlan& plan) {
+        return plan.desc().op == ConvOp::forward ? plan.desc().x_shape : conv_output_shape(plan.desc());
+      }, "Shape of the first operand, [N, C, *spatial].")
       .def_prop_ro("output_shape", &ConvPlan::output_shape)
       .def_prop_ro("algorithm", &ConvPlan::algorithm)
       .def_prop_ro("workspace_bytes", &ConvPlan::workspace_bytes)

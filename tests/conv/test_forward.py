@@ -33,7 +33,7 @@ def check_each_way(p: Problem, x: np.ndarray, w: np.ndarray, dtype: str = "float
     """Every algorithm on every instruction set: the right numbers, or an error that carries the reason."""
     want, magnitude = forward(p, x, w), forward(p, np.abs(x), np.abs(w))
     convolve = function("conv{}", p.nd)
-    for isa, algorithm in each_way():
+    for isa, algorithm in each_way(dtype):
         if reason := declines(p, algorithm, dtype=dtype, channels_last=channels_inside(x)):
             with pytest.raises(NotImplementedError) as error:
                 convolve(x, w, **p.options, algorithm=algorithm)
@@ -269,7 +269,7 @@ def test_epilogue(p, activation, present, layout, x_layout, slope, dtype):
     x, w = laid_out(p.x(dtype), x_layout), p.w(dtype)
     total, magnitude = forward(p, x, w), forward(p, np.abs(x), np.abs(w))
     extra = epilogue_of(p, p.y_shape, present, layout, dtype)
-    for isa, algorithm in each_way():
+    for isa, algorithm in each_way(dtype):
         if not declines(p, algorithm, dtype=dtype, channels_last=channels_inside(x)):
             got = function("conv{}", p.nd)(
                 x, w, activation=activation, negative_slope=slope, algorithm=algorithm, **p.options, **extra
@@ -347,7 +347,7 @@ def test_transposed(t, activation, present, layout, x_layout, slope, dtype):
     w = laid_out(p.array("w", (p.groups * p.ci, p.co, *p.kernel), dtype), layout)
     extra = epilogue_of(p, shape, present, layout, dtype)
     total, magnitude = transposed_oracle(p, x, w, shape), transposed_oracle(p, np.abs(x), np.abs(w), shape)
-    for isa, algorithm in each_way():
+    for isa, algorithm in each_way(dtype):
         try:
             got = function("conv_transpose{}", p.nd)(
                 x, w, stride=p.stride, dilation=p.dilation, groups=p.groups, padding=p.padding,

@@ -33,7 +33,7 @@ def oracle(p: Problem, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> tuple[np.
 def check_each_way(p: Problem, x: np.ndarray, w: np.ndarray, g: np.ndarray, dtype="float32", tolerance=0.0) -> None:
     dx, dw, dx_magnitude, dw_magnitude = oracle(p, x, w, g)
     grad_input, grad_weight = function("conv{}_grad_input", p.nd), function("conv{}_grad_weight", p.nd)
-    for isa, algorithm in each_way():
+    for isa, algorithm in each_way(dtype):
         how = {**p.options, "algorithm": algorithm}
         if reason := declines(p, algorithm, "grad_input", dtype, channels_inside(g)):
             with pytest.raises(NotImplementedError) as error:
