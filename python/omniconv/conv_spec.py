@@ -26,6 +26,7 @@ _CHANNELS_FIRST = {"NCHW", "NCL", "NCW", "NCDHW", "channels_first"}
 X_ORDER = "batch, channels, spatial"
 W_ORDER = "output channels, input channels / groups, kernel"
 
+
 def integer(value: Any, name: str, lowest: int) -> int:
     try:
         if isinstance(value, bool):
@@ -49,7 +50,12 @@ def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...
 
 
 def pads(
-    padding: Any, spatial: int, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    padding: Any,
+    spatial: int,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Low and high padding per axis."""
     windows = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -61,7 +67,9 @@ def pads(
         if padding == "same":
             total = [max((-(-n // s) - 1) * s + w - n, 0) for n, s, w in zip(sizes, stride, windows, strict=True)]
             return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-        raise ValueError(f"padding is {said(padding)}; allowed are 'same', 'valid', 'causal', integers and (low, high) pairs")
+        raise ValueError(
+            f"padding is {said(padding)}; allowed are 'same', 'valid', 'causal', integers and (low, high) pairs"
+        )
     if isinstance(padding, Sequence) and any(isinstance(p, Sequence) for p in padding):
         if len(padding) != spatial or any(not isinstance(p, Sequence) or len(p) != 2 for p in padding):
             raise ValueError(f"padding is {said(padding)}; expected are {spatial} pairs (low, high)")

@@ -76,7 +76,7 @@ def test_replace_keeps_everything_but_the_class() -> None:
     assert [type(m) for m in (model.stem[0], model.again, model.up)] == [ot.Conv2d, ot.Conv2d, ot.ConvTranspose2d]
     assert model.again is model.blocks[0]
     assert list(model.state_dict()) == keys
-    assert all(a is b for a, b in zip(model.parameters(), parameters))
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     assert (model.training, model.blocks[1].training) == (False, True)
     torch.testing.assert_close(model(x), expected)
     assert calls == ["down"]
@@ -88,8 +88,8 @@ def test_replace_in_a_copy_shares_the_parameters() -> None:
     other = ot.replace(model, inplace=False)
     assert type(model.down) is nn.Conv2d
     assert type(other.down) is ot.Conv2d
-    assert all(a is b for a, b in zip(model.parameters(), other.parameters()))
-    assert all(a is b for a, b in zip(model.buffers(), other.buffers()))
+    assert all(a is b for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(a is b for a, b in zip(model.buffers(), other.buffers(), strict=True))
     assert type(ot.replace(nn.Conv1d(2, 3, 1))) is ot.Conv1d
 
 
@@ -122,7 +122,7 @@ def test_training_steps_are_torchs() -> None:
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(x), labels).backward()
             optimiser.step()
-    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values()):
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
@@ -130,4 +130,4 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     script = Path(__file__).with_name("ddp_step.py")
     result = subprocess.run([sys.executable, script, tmp_path / "store"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["0", "equal", "1", "equal"] or result.stdout.split() == ["1", "equal", "0", "equal"]
+    assert result.stdout.count("equal") == 2

@@ -12,7 +12,13 @@ except ModuleNotFoundError as error:
     raise ImportError("omniconv.jax needs JAX, which is not installed: pip install 'omniconv[jax]'") from error
 
 from omniconv.jax.conv import (
-    conv, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
+    conv,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
 )  # fmt: skip
 
 __all__ = [

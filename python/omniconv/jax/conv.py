@@ -22,7 +22,16 @@ from omniconv import _core
 from omniconv.array import FLOATS
 from omniconv.conv import transposed_shape
 from omniconv.conv_spec import (
-    W_ORDER, X_ORDER, Ints, Padding, Spec, check_rank, layout_is_last, per_axis, plan_of, spec_of,
+    W_ORDER,
+    X_ORDER,
+    Ints,
+    Padding,
+    Spec,
+    check_rank,
+    layout_is_last,
+    per_axis,
+    plan_of,
+    spec_of,
 )  # fmt: skip
 from omniconv.jax.host import host_primitive
 
@@ -38,10 +47,8 @@ def _first(shape: Sequence[int], last: bool) -> tuple[int, ...]:
 
 
 def _shape(a: Sequence[int], b: Sequence[int], *, spec: Spec, last: bool) -> tuple[int, ...]:
-    if spec.op == "grad_weight":
-        return spec.w_shape
-    shape = _core.conv_output_shape(spec.desc()) if spec.op == "forward" else spec.x_shape
-    return (shape[0], *shape[2:], shape[1]) if last else tuple(shape)
+    shape = plan_of(spec).output_shape  # making the plan finds every fault: while tracing, not inside XLA
+    return (shape[0], *shape[2:], shape[1]) if last and spec.op != "grad_weight" else tuple(shape)
 
 
 def _run(a: np.ndarray, b: np.ndarray, *, spec: Spec, last: bool) -> np.ndarray:
@@ -54,7 +61,8 @@ _conv_p = host_primitive("omniconv_conv", _run, _shape)
 
 
 def _bind(op: str, a: Any, b: Any, spec: Spec, last: bool) -> Any:
-    return _conv_p.bind(a, b, spec=spec._replace(op=op), last=last)
+    # An algorithm was named for the convolution; its gradients may be beyond it.
+    return _conv_p.bind(a, b, spec=spec._replace(op=op, algorithm="auto"), last=last)
 
 
 def _transpose_a(ct: Any, a: Any, b: Any, *, spec: Spec, last: bool) -> Any:
@@ -117,6 +125,14 @@ def _operands(x: Any, weight: Any, bias: Any, spatial: int | None, w_order: str)
     return x, weight, bias, spatial
 
 
+def _can(spec: Spec) -> Spec:
+    """The spec, or the reason why its named algorithm declines: a plan for either layout may decline one in `_run`."""
+    for name, usable, reason, *_ in _core.conv_algorithms(spec.desc()):
+        if name == spec.algorithm and not usable:
+            raise NotImplementedError(f"algorithm '{name}' cannot run this problem: {reason}")
+    return spec
+
+
 def _add_bias(y: Any, bias: Any, last: bool) -> Any:
     if bias is None:
         return y
@@ -152,7 +168,7 @@ def _make_conv(spatial: int | None) -> Callable[..., jax.Array]:
         bias : array, optional
             [Co]
         stride, dilation, padding, padding_mode, groups, precision, algorithm, layout
-            As in `omniconv.conv`; under ``jax.jit`` they are constants.
+            As in `omniconv.conv`; under ``jax.jit`` they are constants. The derivatives choose their algorithms.
 
         Returns
         -------
@@ -161,7 +177,7 @@ def _make_conv(spatial: int | None) -> Callable[..., jax.Array]:
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, ValueError, NotImplementedError
             Naming the argument, what was found and what is allowed; under ``jax.jit`` while tracing.
         """
         x, weight, bias, _ = _operands(x, weight, bias, spatial, W_ORDER)
@@ -171,7 +187,7 @@ def _make_conv(spatial: int | None) -> Callable[..., jax.Array]:
             padding_mode=padding_mode, dilation=dilation, groups=groups, precision=precision, algorithm=algorithm,
             channels_last=last,
         )  # fmt: skip
-        return _add_bias(_bind("forward", x, weight, spec, last), bias, last)
+        return _add_bias(_conv_p.bind(x, weight, spec=_can(spec), last=last), bias, last)
 
     name = "conv" if spatial is None else f"conv{spatial}d"
     return _named(conv, name, "1 to 3 spatial axes, as weight has" if spatial is None else f"{spatial} spatial axes")
@@ -216,21 +232,18 @@ def _make_conv_transpose(spatial: int) -> Callable[..., jax.Array]:
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, ValueError, NotImplementedError
             Naming the argument, what was found and what is allowed; under ``jax.jit`` while tracing.
         """
         x, weight, bias, _ = _operands(x, weight, bias, spatial, "input channels, output channels / groups, kernel")
         last = layout_is_last(layout)
-        shape = transposed_shape(
-            _first(x.shape, last), weight.shape, stride, padding, output_padding, dilation, groups
-        )
+        shape = transposed_shape(_first(x.shape, last), weight.shape, stride, padding, output_padding, dilation, groups)
         spec = spec_of(
             "grad_input", str(x.dtype), shape, weight.shape, stride=stride, padding=padding, dilation=dilation,
             groups=groups, precision=precision, algorithm=algorithm, channels_last=last,
             output_padding=per_axis(output_padding, "output_padding", spatial, 0),
         )  # fmt: skip
-        _core.conv_output_shape(spec.desc())  # raises for what transposed_shape does not look at
-        return _add_bias(_bind("grad_input", x, weight, spec, last), bias, last)
+        return _add_bias(_conv_p.bind(x, weight, spec=_can(spec), last=last), bias, last)
 
     return _named(conv_transpose, f"conv_transpose{spatial}d", f"{spatial} spatial axes")
 

@@ -1,8 +1,8 @@
 """JAX primitives that run on the host.
 
-Not ``jax.pure_callback``: that one makes JAX arrays of the operands before it calls. Where an operand is large the copy is
-a task for the thread pool of XLA, on one of whose threads the callback waits for it: with one thread for ever, with two
-as soon as two callbacks meet. The lowering below it hands over NumPy arrays, so nothing in a callback waits for XLA.
+Not ``jax.pure_callback``: that one makes JAX arrays of the operands before it calls. Where an operand is large the copy
+is a task for the thread pool of XLA, on one of whose threads the callback waits for it: with one thread for ever, with
+two as soon as two callbacks meet. The lowering below hands over NumPy arrays, so nothing in a callback waits for XLA.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from jax.interpreters import mlir
 __all__ = ["host_primitive"]
 
 
-def host_primitive(
-    name: str, run: Callable[..., np.ndarray], shape: Callable[..., tuple[int, ...]]
-) -> Primitive:
+def host_primitive(name: str, run: Callable[..., np.ndarray], shape: Callable[..., tuple[int, ...]]) -> Primitive:
     """Make a primitive of a function of NumPy arrays with one result, of the dtype of the first operand.
 
     ``run(*arrays, **params)`` computes; ``shape(*shapes, **params)`` tells the shape of the result, and raises for

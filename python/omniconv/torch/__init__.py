@@ -12,7 +12,13 @@ except ModuleNotFoundError as error:
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
 from omniconv.torch.nn import (
-    Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, replace,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    replace,
 )  # fmt: skip
 from omniconv.torch.ops import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 

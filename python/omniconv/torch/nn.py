@@ -102,7 +102,7 @@ def _reason(module: nn.Module) -> str:
 
 
 def replace(model: nn.Module, *, inplace: bool = True, skipped: dict[str, str] | None = None) -> nn.Module:
-    """Let omniconv compute the convolutions of a model: every module of torch's Conv1d ... ConvTranspose3d becomes ours.
+    """Let omniconv compute the convolutions of a model: torch's Conv1d ... ConvTranspose3d become ours.
 
     Parameters, buffers, hooks, training mode and references to the modules stay what they are: only the class of each
     module changes, so an optimiser made before goes on working.

@@ -31,8 +31,8 @@ _GEOMETRY = "int[] stride, int[] padding, str padding_mode, int[] dilation, int[
 
 
 def _plan(
-    op: str, dtype: str, x_shape: Sequence[int], w_shape: Sequence[int], channels_last: bool,
-    stride: list[int], padding: list[int], padding_mode: str, dilation: list[int], output_padding: list[int], groups: int,
+    op: str, dtype: str, x_shape: Sequence[int], w_shape: Sequence[int], channels_last: bool, stride: list[int],
+    padding: list[int], padding_mode: str, dilation: list[int], output_padding: list[int], groups: int,
 ) -> _core.ConvPlan:  # fmt: skip
     n = len(stride)
     return plan_of(Spec(
