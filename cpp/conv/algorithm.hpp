@@ -33,7 +33,9 @@ struct Algorithm {
   const char* summary;
   std::string (*decline)(const Problem&, Layout);         // why not, or empty
   size_t (*workspace)(const Problem&, Target);
-  double (*cost)(const Problem&, Layout, Target);         // predicted cycles of one run
+  // Predicted cycles of one run. Blind to the layout, so that the same convolution in NCHW and NHWC takes algorithms
+  // with the same bits.
+  double (*cost)(const Problem&, Target);
   void (*run)(const Run&);
   // Weights in a form of the algorithm's own, made from the panels and kept behind them.
   size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;

@@ -153,9 +153,9 @@ size_t grad_weight_workspace(const Problem& p, Target target) {
   return split.partial_bytes(p) + target.threads * WorkerMemory::layout(p, split, nullptr, nullptr);
 }
 
-double grad_weight_cost(const Problem& p, Layout layout, Target target) {
+double grad_weight_cost(const Problem& p, Target target) {
   const double floats = double(p.rows()) * p.groups * WindowRows(p).row_floats(p.axis[2].out);
-  return multiply_cycles(p, target) + floats * (layout.channels_contiguous ? 0.25 : 0.5) / target.threads;
+  return multiply_cycles(p, target) + floats * 0.5 / target.threads;
 }
 
 void grad_weight(const WeightGradientRun& run) {

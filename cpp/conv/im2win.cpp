@@ -58,11 +58,12 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * worker_bytes<Im2winSource>(p, t.kernels, partition_of(p, t));
 }
 
-double cost(const Problem& p, Layout layout, Target t) {
-  // Elements of window rows are stored once each, 16 bytes a cycle, or a quarter of that from NCHW.
+double cost(const Problem& p, Target t) {
+  // Window rows cost half a cycle per element: a quarter for the transpose, a quarter for stores of 16 floats that
+  // each bring in a line of L2.
   const WindowRows rows(p);
   const double floats = double(p.rows()) * p.groups * rows.row_floats(p.axis[2].out);
-  return multiply_cycles(p, t) + floats * (layout.channels_contiguous ? 0.25 : 0.5) / t.threads;
+  return multiply_cycles(p, t) + floats * 0.5 / t.threads;
 }
 
 void run(const Run& r) {

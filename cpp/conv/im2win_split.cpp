@@ -1,7 +1,7 @@
 // conv/im2win_split.cpp -- im2win with every float32 as three bfloat16 parts, multiplied by the matrix unit
 //
-// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A block that holds a value the
-// parts cannot stand for (subnormal, huge, infinite, NaN) is laid out again and multiplied as float32.
+// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A row of
+// outputs whose windows hold a value the parts cannot stand for (subnormal, huge, infinite, NaN) is multiplied as float32.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -118,14 +118,14 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * Memory(p, t.kernels, partition_of(p, t), nullptr).bytes;
 }
 
-double cost(const Problem& p, Layout layout, Target t) {
+double cost(const Problem& p, Target t) {
   const Shape shape(p);
   const RowTiles tiles(p.axis[2].out);
   const Panels panels(p.co, t.kernels);
   // Four chains of products: each product takes as many cycles as its tile has rows, but a chain waits 12 for the last.
   const double products = double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);
-  return (products * std::max(double(tiles.height), 12.0) * 1.6 + floats * (layout.channels_contiguous ? 0.5 : 1.0)) / t.threads;
+  return (products * std::max(double(tiles.height), 12.0) * 1.6 + floats) / t.threads;
 }
 
 class SplitNest {
@@ -139,9 +139,21 @@ class SplitNest {
 
   void task(int64_t task, int worker) const {
     const Memory memory(p_, k_, part_, run_.workspace + worker * each_);
-    const BlockRange block = part_.block(p_, task);
     const int64_t first = part_.first_panel(task), end = std::min(first + part_.panels_per_chunk, panels_.count());
-    if (unusual_weights_ || !lay_out_parts(block, memory)) return as_float32(block, memory, first, end);
+    run_block(part_.block(p_, task), memory, first, end);
+  }
+
+ private:
+  void run_block(const BlockRange& block, const Memory& memory, int64_t first, int64_t end) const {
+    if (unusual_weights_) return as_float32(block, memory, first, end);
+    if (!lay_out_parts(block, memory)) {
+      if (block.rows == 1) return as_float32(block, memory, first, end);
+      // Row by row: which rows are float32 must depend on the data alone, never on what shares a block with them.
+      BlockRange row = block;
+      row.rows = 1;
+      for (int64_t r = 0; r < block.rows; ++r, ++row.first_row) run_block(row, memory, first, end);
+      return;
+    }
     const RowTiles tiles(block.columns);
     k_.split->configure(int(tiles.height));
     for (int64_t j = first; j < end; ++j) {
@@ -151,7 +163,6 @@ class SplitNest {
     k_.split->release();
   }
 
- private:
   int64_t first_pixel(const BlockRange& b) const { return b.first_row * p_.axis[2].out + b.first_column; }
   int64_t plane(const BlockRange& b) const { return b.rows * shape_.rows.row_floats(b.columns); }
 

@@ -70,10 +70,10 @@ size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, 
   return most;
 }
 
-double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
-  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, layout, target) / kCyclesPerSecond;
+double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Target target) {
+  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
-  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, layout, target);
+  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, target);
   return cycles / kCyclesPerSecond;
 }
 
@@ -91,7 +91,7 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     info.usable = info.reason.empty();
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
-      info.cost = cost_of(desc, work, a, layout, target);
+      info.cost = cost_of(desc, work, a, target);
     }
     all.push_back(info);
   }
