@@ -24,6 +24,7 @@ void extent(const TensorView& v, const char** low, const char** high) {
 
 // Whether two elements of a view may be one in memory: axes by stride, each must step over all smaller ones.
 bool overlaps_itself(const TensorView& v) {
+  if (v.size() == 0) return false;  // its strides may be anything
   std::vector<std::pair<int64_t, int64_t>> axes;
   for (int i = 0; i < v.ndim; ++i)
     if (v.shape[i] > 1) axes.emplace_back(std::abs(v.strides[i]), v.shape[i]);
