@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 from omniconv import _core
 
-__all__ = ["Ints", "Padding", "Spec", "check_rank", "layout_is_last", "plan_of", "shape_of", "spec_of"]
+__all__ = [
+    "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of", "spec_of",
+]  # fmt: skip
 
 Ints = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
@@ -20,6 +23,7 @@ _CHANNELS_FIRST = {"NCHW", "NCL", "NCW", "NCDHW", "channels_first"}
 
 X_ORDER = "batch, channels, spatial"
 W_ORDER = "output channels, input channels / groups, kernel"
+
 
 def integer(value: Any, name: str, lowest: int) -> int:
     try:
@@ -41,8 +45,13 @@ def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...
     return (integer(value, name, lowest),) * spatial
 
 
-def _pads(
-    padding: Any, spatial: int, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+def pads(
+    padding: Any,
+    spatial: int,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Low and high padding per axis."""
     windows = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -54,7 +63,9 @@ def _pads(
         if padding == "same":
             total = [max((-(-n // s) - 1) * s + w - n, 0) for n, s, w in zip(sizes, stride, windows, strict=True)]
             return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-        raise ValueError(f"padding is {padding!r}; allowed are 'same', 'valid', 'causal', integers and (low, high) pairs")
+        raise ValueError(
+            f"padding is {padding!r}; allowed are 'same', 'valid', 'causal', integers and (low, high) pairs"
+        )
     if isinstance(padding, Sequence) and any(isinstance(p, Sequence) for p in padding):
         if len(padding) != spatial or any(not isinstance(p, Sequence) or len(p) != 2 for p in padding):
             raise ValueError(f"padding is {padding!r}; expected are {spatial} pairs (low, high)")
@@ -149,7 +160,7 @@ def spec_of(
     _words(padding_mode, activation, precision, algorithm)
     stride = per_axis(stride, "stride", spatial, 1)
     dilation = per_axis(dilation, "dilation", spatial, 1)
-    lo, hi = _pads(padding, spatial, x_shape[2:], w_shape[2:], stride, dilation)
+    lo, hi = pads(padding, spatial, x_shape[2:], w_shape[2:], stride, dilation)
     return Spec(
         op, dtype, tuple(x_shape), tuple(w_shape), stride, dilation, lo, hi, output_padding or (0,) * spatial,
         integer(groups, "groups", 1), padding_mode, activation or "none", float(negative_slope), precision,
@@ -160,6 +171,10 @@ def spec_of(
 @lru_cache(maxsize=512)
 def _cached_plan(spec: Spec, isa: str) -> _core.ConvPlan:
     return _core.ConvPlan(spec.desc())
+
+
+# Frameworks hold on to the functions registered with them past the end of the interpreter, and so to this cache.
+atexit.register(_cached_plan.cache_clear)
 
 
 def plan_of(spec: Spec) -> _core.ConvPlan:
