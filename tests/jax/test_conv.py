@@ -87,8 +87,9 @@ def last(x):
 
 @pytest.fixture(autouse=True)
 def x64():
-    with jax.enable_x64(True):
-        yield
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 @functools.cache
