@@ -262,9 +262,11 @@ inline std::vector<Isa> levels() {
   return levels;
 }
 
-// The best level of this machine, and one thread, again at the end of a test, however it ends.
-struct Restored {
-  ~Restored() {
+// The best level of this machine and one thread, from the start and again at the end of a test, however it ends.
+struct Settings {
+  Settings() { reset(); }
+  ~Settings() { reset(); }
+  static void reset() {
     set_isa(available_isas().back());
     set_num_threads(1);
   }

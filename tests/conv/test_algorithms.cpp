@@ -43,7 +43,7 @@ bool matches(ConvDesc desc, Order order, bool epilogue, bool pack, const std::ve
 
 class Algorithms : public ::testing::TestWithParam<ConvOp> {
  protected:
-  Restored restored;
+  Settings settings;
 };
 
 TEST_P(Algorithms, MatchTheReferenceOnEveryLevelAndLayout) {

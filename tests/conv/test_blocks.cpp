@@ -78,7 +78,7 @@ void check_partition(const Problem& p, int threads, size_t budget, int64_t bytes
 }
 
 TEST(Partition, VisitsEveryPixelAndPanelOnce) {
-  const Restored restored;
+  const Settings settings;
   Random random;
   for (Isa isa : levels()) {
     set_isa(isa);
@@ -94,7 +94,7 @@ TEST(Partition, VisitsEveryPixelAndPanelOnce) {
 }
 
 TEST(Partition, SharesLargeProblemsAmongThreads) {
-  const Restored restored;
+  const Settings settings;
   for (int threads : {2, 3, 16}) {
     const Panels panels(64, conv::kernels());
     for (const Problem& p :
@@ -111,7 +111,7 @@ constexpr int64_t kLayers[12][5] = {
 };
 
 TEST(Workspace, OfIm2winIsAtMostTwoMegabytesPerThread) {
-  const Restored restored;
+  const Settings settings;
   for (Isa isa : available_isas()) {
     set_isa(isa);
     for (const auto& [ci, size, co, kernel, stride] : kLayers)
@@ -156,7 +156,7 @@ std::vector<float> packed(const ConvDesc& desc, const TensorView& weight, float 
 }
 
 TEST(PackedWeights, HoldEveryWeightWhateverTheOrder) {
-  const Restored restored;
+  const Settings settings;
   for (Isa isa : levels()) {
     set_isa(isa);
     for (const Case& c : cases()) {

@@ -300,7 +300,7 @@ TEST(CApi, BadTensorsAreErrors) {
 }
 
 TEST(CApi, SettingsGoRound) {
-  const Restored restored;
+  const Settings settings;
   int threads = 0;
   EXPECT_EQ(omniconv_set_num_threads(3), OMNICONV_OK);
   EXPECT_EQ(omniconv_get_num_threads(&threads), OMNICONV_OK);

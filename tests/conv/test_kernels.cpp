@@ -41,7 +41,7 @@ class KernelTables : public ::testing::Test {
       body(conv::kernels());
     }
   }
-  Restored restored;
+  Settings settings;
 };
 
 TEST_F(KernelTables, AreComplete) {

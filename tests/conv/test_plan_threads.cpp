@@ -35,7 +35,7 @@ void run_on_threads(const ConvPlan& plan, const ConvDesc& desc, Order order, con
 }
 
 TEST(PlanThreads, OnePlanServesThemAllWithTheSameBits) {
-  const Restored restored;
+  const Settings settings;
   const ConvDesc problem{.x_shape = {2, 8, 12, 13},
                          .w_shape = {36, 4, 3, 3},
                          .stride = {1, 2},
@@ -66,7 +66,7 @@ TEST(PlanThreads, OnePlanServesThemAllWithTheSameBits) {
 }
 
 TEST(PlanThreads, PlansAreMadeAndSettingsChangedMeanwhile) {
-  const Restored restored;
+  const Settings settings;
   const ConvDesc desc{.x_shape = {1, 4, 10, 10}, .w_shape = {8, 4, 3, 3}, .algorithm = "im2win"};
   set_isa(available_isas().back());
   set_num_threads(2);
@@ -76,11 +76,11 @@ TEST(PlanThreads, PlansAreMadeAndSettingsChangedMeanwhile) {
   const std::vector<float> expected = arrays.out.values();
   std::atomic<bool> stop{false};
   std::atomic<int> changes{0};
-  std::thread settings([&] {
+  std::thread other([&] {
     for (int i = 0; !stop; ++i) {
       set_num_threads(1 + i % 3);
       set_isa(available_isas()[i % available_isas().size()]);
-      const ConvPlan other(desc);
+      const ConvPlan made(desc);
       ++changes;
     }
   });
@@ -90,7 +90,7 @@ TEST(PlanThreads, PlansAreMadeAndSettingsChangedMeanwhile) {
     EXPECT_EQ(arrays.out.values(), expected);
   }
   stop = true;
-  settings.join();
+  other.join();
 }
 
 }  // namespace
