@@ -1,8 +1,10 @@
 // conv/im2win_split.cpp -- im2win with every float32 as three bfloat16 parts, multiplied by the matrix unit
 //
-// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A block that holds a value the
-// parts cannot stand for (subnormal, huge, infinite, NaN) is laid out again and multiplied as float32.
+// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A window that holds a value the
+// parts cannot stand for (tiny, huge, infinite, NaN) is multiplied again as float32: that window and no other, for the
+// bits of an output must not depend on what shares its block.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -141,14 +143,16 @@ class SplitNest {
     const Memory memory(p_, k_, part_, run_.workspace + worker * each_);
     const BlockRange block = part_.block(p_, task);
     const int64_t first = part_.first_panel(task), end = std::min(first + part_.panels_per_chunk, panels_.count());
-    if (unusual_weights_ || !lay_out_parts(block, memory)) return as_float32(block, memory, first, end);
+    if (unusual_weights_) return as_float32(block, memory, first, end);
+    const bool usual = lay_out_parts(block, memory);
     const RowTiles tiles(block.columns);
     k_.split->configure(int(tiles.height));
     for (int64_t j = first; j < end; ++j) {
       multiply(block, memory, tiles, j);
-      finish(block, memory, j);
+      finish(block, memory, j, 0, block.pixels());
     }
     k_.split->release();
+    if (!usual) as_float32(block, memory, first, end);
   }
 
  private:
@@ -204,22 +208,47 @@ class SplitNest {
     args.c[i] = last ? memory.sums + (r * block.columns + w) * lanes : own;
   }
 
-  void finish(const BlockRange& block, const Memory& memory, int64_t panel) const {
-    finish_block(k_, p_, run_.memory, first_pixel(block), block.pixels(), block.group * p_.co + panel * panels_.width,
+  // The sums of `pixels` pixels from `first` of the block on.
+  void finish(const BlockRange& block, const Memory& memory, int64_t panel, int64_t first, int64_t pixels) const {
+    finish_block(k_, p_, run_.memory, first_pixel(block) + first, pixels, block.group * p_.co + panel * panels_.width,
                  panels_.used(panel), memory.sums, panels_.lanes_of(panel));
   }
 
+  static bool is_unusual(const float* values, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t magnitude = std::bit_cast<uint32_t>(values[i]) & 0x7fffffff;
+      if (magnitude && magnitude - kSplitLowest > kSplitHighest - kSplitLowest) return true;
+    }
+    return false;
+  }
+
+  bool is_unusual(const Windows& windows, const float* window) const {
+    for (int64_t i = 0, s = 0; i < p_.k(); i += windows.segment_length, ++s)
+      if (is_unusual(window + s * windows.element_step, windows.segment_length)) return true;
+    return false;
+  }
+
+  // All pixels of a block if weights are unusual, else those with unusual windows.
   void as_float32(const BlockRange& block, const Memory& memory, int64_t first, int64_t end) const {
     const WindowRows plain(p_);
     auto* buffer = reinterpret_cast<float*>(memory.windows);
     plain.lay_out<float>({k_.pack, buffer, static_cast<WindowRows::Copy<float>*>(memory.copies)}, run_.memory, block.group,
                          block.first_row, block.rows, block.first_column, block.columns);
-    for (int64_t i = 0; i < block.pixels(); ++i)
-      memory.pointers[i] = buffer + i / block.columns * plain.row_floats(block.columns) + i % block.columns * plain.step * plain.column_stride;
-    for (int64_t j = first; j < end; ++j) {
-      multiply_panel(k_, plain.windows(memory.pointers), block.pixels(), p_.k(), panels_.vectors(j),
-                     run_.packed + block.group * panels_.size(p_.k()) + j * panels_.width * p_.k(), memory.sums, {});
-      finish(block, memory, j);
+    const Windows shape = plain.windows(nullptr);
+    auto window = [&](int64_t i) {
+      return buffer + i / block.columns * plain.row_floats(block.columns) + i % block.columns * plain.step * plain.column_stride;
+    };
+    auto taken = [&](int64_t i) { return i < block.pixels() && (unusual_weights_ || is_unusual(shape, window(i))); };
+    for (int64_t i = 0; i < block.pixels(); ++i) {
+      int64_t count = 0;  // consecutive pixels
+      for (; taken(i + count); ++count) memory.pointers[count] = window(i + count);
+      if (count == 0) continue;
+      for (int64_t j = first; j < end; ++j) {
+        multiply_panel(k_, plain.windows(memory.pointers), count, p_.k(), panels_.vectors(j),
+                       run_.packed + block.group * panels_.size(p_.k()) + j * panels_.width * p_.k(), memory.sums, {});
+        finish(block, memory, j, i, count);
+      }
+      i += count;
     }
   }
 

@@ -44,6 +44,8 @@ struct OuterArgs {
 // row_sources[i] instead, null for a row of zeros.
 // Element is float, or Part: three bfloat16 parts, the second and third `plane` and 2 * `plane` elements behind.
 using Part = uint16_t;
+// Magnitudes that three parts can stand for, as bits of a float32: 2^-50 to 2^60; zero as well.
+inline constexpr uint32_t kSplitLowest = uint32_t(127 - 50) << 23, kSplitHighest = uint32_t(127 + 60) << 23;
 template <class Element>
 struct PackArgsOf {
   const float* src;
@@ -55,7 +57,7 @@ struct PackArgsOf {
   int64_t shift = 0;  // added to every row's start
   int64_t ahead = 0;  // distance to the elements that will be packed next, fetched meanwhile; 0: none
   int64_t plane = 0;
-  uint32_t* unusual = nullptr;  // Part: made nonzero by a value that three parts cannot stand for (see split.hpp)
+  uint32_t* unusual = nullptr;  // Part: made nonzero by a value that three parts cannot stand for, stored as zero
 };
 using PackArgs = PackArgsOf<float>;
 

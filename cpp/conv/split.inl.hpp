@@ -7,7 +7,8 @@
 // multiply-adds and, with K = 4608 normal terms, a smaller error (5e-7 against 1.1e-6, relative L2).
 // Range: the unit takes subnormal parts for zero, and parts of an infinity are not finite. So values must be zero or
 // of magnitude 2^-50 to 2^60: then every product of parts is a normal number (above 2^-123) and no sum of fewer than
-// 2^8 blocks of 2^64 overflows. Whoever packs is told of any other value and takes the float32 tiles instead.
+// 2^8 blocks of 2^64 overflows. Any other value is stored as zero, and whoever packs is told; the windows that hold one
+// go through the float32 tiles.
 // Layout: A is windows of 32 elements (64 bytes) a row; B is pairs of k, as TDPBF16PS wants it.
 // Registers: 2 x 2 accumulators of 16 x 16, two tiles of each operand. 24 products (16 cycles each) need 14 loads
 // (8 cycles each), in an order in which every next product changes one operand only.
@@ -50,8 +51,6 @@ static void split_release() { __asm__ volatile("tilerelease" : :); }
 
 // ---- splitting -----------------------------------------------------------------------------------------------------
 
-constexpr uint32_t kLowest = uint32_t(127 - 50) << 23, kHighest = uint32_t(127 + 60) << 23;
-
 struct Parts {
   __m256i part[3];
 };
@@ -65,8 +64,10 @@ static OMNICONV_INLINE f32 widen(__m256i part) { return (f32)(to_u32(part) << 16
 static OMNICONV_INLINE Parts split(f32 v, uint32_t& unusual) {
   const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
   const __mmask16 nonzero = _mm512_test_epi32_mask(magnitude, magnitude);
-  unusual |= _mm512_mask_cmpgt_epu32_mask(nonzero, _mm512_sub_epi32(magnitude, _mm512_set1_epi32(kLowest)),
-                                          _mm512_set1_epi32(kHighest - kLowest));
+  const __mmask16 outside = _mm512_mask_cmpgt_epu32_mask(nonzero, _mm512_sub_epi32(magnitude, _mm512_set1_epi32(kSplitLowest)),
+                                                         _mm512_set1_epi32(kSplitHighest - kSplitLowest));
+  unusual |= outside;
+  v = _mm512_maskz_mov_ps(__mmask16(~outside), v);
   Parts p;
   p.part[0] = (__m256i)_mm512_cvtneps_pbh(v);
   const f32 rest = v - widen(p.part[0]);
