@@ -53,7 +53,8 @@ size_t im2win_floats(const Problem& p) { return size_t(p.groups) * p.rows() * Wi
 size_t im2win_scratch(const Problem& p) { return align64(WindowRows(p).copy_bytes(1)); }
 
 std::string im2win_decline(const Problem& p, Layout) {
-  return decline_size(double(p.groups) * p.rows() * WindowRows(p).row_floats(p.axis[2].out) * sizeof(float));
+  const WindowRows layout(p);
+  return decline_size(double(p.groups) * p.rows() * layout.columns(p.axis[2].out) * layout.column_stride * sizeof(float));
 }
 
 size_t im2win_workspace(const Problem& p, Target t) {

@@ -9,7 +9,7 @@ namespace omniconv::conv {
 namespace {
 
 constexpr int64_t kMaxParameter = (int64_t{1} << 31) - 1;  // stride, dilation, padding: what 32 bits hold
-constexpr int64_t kMaxPhases = int64_t{1} << 20;           // each is a problem of its own
+constexpr int64_t kMaxPhases = int64_t{1} << 16;           // each is a problem of its own
 constexpr int64_t kMaxElements = int64_t{1} << 46;         // 2^46 floats = 256 TiB: past any machine
 
 [[noreturn]] void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
@@ -104,7 +104,7 @@ AxisPhase phase_of(const Axis& f, int64_t r) {
 std::vector<int64_t> phases_met(const Axis& f) {
   const int64_t period = f.stride / std::gcd(f.stride, f.dilation);
   if (std::min(period, f.taps) > kMaxPhases)
-    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^20 parts along one axis");
+    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^16 parts along one axis");
   std::vector<int64_t> met;
   for (int64_t k = 0; k < std::min(period, f.taps); ++k) {
     const int64_t r = ((k * f.dilation - f.lo) % f.stride + f.stride) % f.stride;
@@ -157,7 +157,7 @@ std::vector<Phase> input_gradient_phases(const Problem& f, bool* covered) {
     count *= double(met.size());
   }
   if (count > kMaxPhases)
-    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^20 parts, one for each place of a window");
+    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^16 parts, one for each place of a window");
   std::vector<Phase> phases;
   for (const AxisPhase& a : along[0])
     for (const AxisPhase& b : along[1])
