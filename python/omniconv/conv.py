@@ -481,7 +481,7 @@ def _channels(array: Any, name: str, spec: Spec) -> np.ndarray | None:
         raise TypeError(f"{name} has dtype {found.dtype} and weight has {spec.dtype}; they must be the same")
     if found.shape != spec.w_shape[:1]:
         raise ValueError(f"{name} has shape {found.shape}; expected is {spec.w_shape[:1]}")
-    return np.array(export(array, name))
+    return np.asarray(export(array, name)).copy()
 
 
 class ConvPlan:
