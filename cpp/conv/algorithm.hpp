@@ -25,13 +25,13 @@ struct Run {
   const Operands& memory;
   const float* packed;  // weights from pack_weights
   char* workspace;
-  Target target;        // workspace holds so many workers as it has threads
+  Target target;  // workspace holds so many workers as it has threads
 };
 
 struct Algorithm {
   const char* name;
   const char* summary;
-  std::string (*decline)(const Problem&, Layout);         // why not, or empty
+  std::string (*decline)(const Problem&, Layout);  // why not, or empty
   size_t (*workspace)(const Problem&, Target);
   // Predicted cycles of one run. Blind to the layout, so that the same convolution in NCHW and NHWC takes algorithms
   // with the same bits.

@@ -27,7 +27,8 @@ inline size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 // Output channels of one group as panels of `width` channels; the last panel is one vector wide where that is enough.
 struct Panels {
   int64_t channels, lanes, width;
-  Panels(int64_t channels, const Kernels& k) : channels(channels), lanes(k.lanes), width(int64_t{k.lanes} * k.tile_vectors) {}
+  Panels(int64_t channels, const Kernels& k)
+      : channels(channels), lanes(k.lanes), width(int64_t{k.lanes} * k.tile_vectors) {}
   int64_t count() const { return ceil_div(channels, width); }
   int64_t used(int64_t i) const { return i + 1 < count() ? width : channels - i * width; }
   int vectors(int64_t i) const { return used(i) <= lanes ? 1 : int(width / lanes); }
@@ -66,12 +67,12 @@ struct Destination {
   const float* y = nullptr;
   int64_t pixel = 0, channel = 0, channels = 0;
 };
-Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels, int64_t first_channel,
-                           int64_t channels);
+Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
+                           int64_t first_channel, int64_t channels);
 
 // c [pixels, panel] = windows * b.
-void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors, const float* b,
-                    float* c, const Destination& destination);
+void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
+                    const float* b, float* c, const Destination& destination);
 
 // Epilogue and store of channels [first_channel, +channels) (counted over all groups) of consecutive pixels.
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
@@ -81,7 +82,9 @@ void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, i
 void pack_weights(const Kernels& kernels, const Problem& p, const float* weight, const WeightView& view, float* packed);
 size_t packed_floats(const Kernels& kernels, const Problem& p);
 // The same rounded up to whole cache lines: where an algorithm's own form of the weights begins.
-inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) { return align64(packed_floats(kernels, p) * 4) / 4; }
+inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) {
+  return align64(packed_floats(kernels, p) * 4) / 4;
+}
 
 // ---- inline ------------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,7 @@ class Im2winSource {
   static size_t block_bytes(const Problem& p, const Partition& part) {
     const WindowRows layout(p);
     return align64(part.rows_per_block * layout.row_floats(part.columns_per_block) * sizeof(float)) +
-           align64(part.max_pixels() * sizeof(float*)) +
-           layout.copy_bytes(part.rows_per_block);
+           align64(part.max_pixels() * sizeof(float*)) + layout.copy_bytes(part.rows_per_block);
   }
 
   Windows lay_out(const BlockRange& block, char* at) const {
@@ -41,15 +40,13 @@ class Im2winSource {
 
 Partition partition_of(const Problem& p, Target t) {
   const WindowRows layout(p);
-  return partition(p, Panels(p.co, t.kernels), t.threads, kBudget, [&](int64_t columns) {
-    return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1);
-  });
+  return partition(p, Panels(p.co, t.kernels), t.threads, kBudget,
+                   [&](int64_t columns) { return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1); });
 }
 
 std::string decline(const Problem& p, Layout) {
   const WindowRows layout(p);
-  const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) +
-                       double(layout.copy_bytes(1));
+  const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) + double(layout.copy_bytes(1));
   if (bytes <= kLimit) return "";
   return "one window takes " + std::to_string(int64_t(bytes)) + " bytes; a block holds " + std::to_string(kLimit);
 }
@@ -66,12 +63,11 @@ double cost(const Problem& p, Target t) {
   return multiply_cycles(p, t) + floats * 0.5 / t.threads;
 }
 
-void run(const Run& r) {
-  run_blocks(r, Im2winSource(r), partition_of(r.problem, r.target), r.workspace);
-}
+void run(const Run& r) { run_blocks(r, Im2winSource(r), partition_of(r.problem, r.target), r.workspace); }
 
 }  // namespace
 
-const Algorithm kIm2win = {"im2win", "windows laid out block by block in memory of the thread", decline, workspace, cost, run};
+const Algorithm kIm2win = {
+    "im2win", "windows laid out block by block in memory of the thread", decline, workspace, cost, run};
 
 }  // namespace omniconv::conv

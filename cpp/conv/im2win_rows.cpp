@@ -31,7 +31,8 @@ Windows WindowRows::windows(const float* const* rows) const {
 // it kh / stride times wastes most of a vector when ci is small. Shuffles and stores per column of either way:
 bool WindowRows::few_channels() const {
   const auto blocks = [](int64_t n) { return ceil_div(n, 16); };
-  const int64_t taps = p.axis[0].taps * p.axis[1].taps, rows = std::min(p.axis[1].stride, p.axis[1].taps) * p.axis[0].taps;
+  const int64_t taps = p.axis[0].taps * p.axis[1].taps,
+                rows = std::min(p.axis[1].stride, p.axis[1].taps) * p.axis[0].taps;
   return blocks(column_length) * 5 < blocks(p.ci) * (4 * rows + taps);
 }
 
@@ -59,7 +60,8 @@ void WindowRows::lay_out(const Target<Element>& to, const Operands& m, int64_t g
   }
   // Rows of output share rows of input: each is read and transposed once, and stored to all its places.
   using C = Copy<Element>;
-  std::sort(to.copies, end, [](const C& a, const C& b) { return a.source != b.source ? a.source < b.source : a.dst < b.dst; });
+  std::sort(to.copies, end,
+            [](const C& a, const C& b) { return a.source != b.source ? a.source < b.source : a.dst < b.dst; });
   constexpr int kTogether = 16;
   for (C* c = to.copies; c < end;) {
     Element* dst[kTogether];
@@ -67,7 +69,8 @@ void WindowRows::lay_out(const Target<Element>& to, const Operands& m, int64_t g
     int64_t count = 0;
     for (; c < end && c->source == source && count < kTogether; ++c) dst[count++] = c->dst;
     const int64_t h = source % ha.in, d = source / ha.in % da.in, n = source / ha.in / da.in;
-    const float* src = source < 0 ? nullptr : m.x + n * m.xs.n + group * p.ci * m.xs.c + d * m.xs.axis[0] + h * m.xs.axis[1];
+    const float* src =
+        source < 0 ? nullptr : m.x + n * m.xs.n + group * p.ci * m.xs.c + d * m.xs.axis[0] + h * m.xs.axis[1];
     fill_columns(to, m, {src, nullptr, p.ci}, first_column, outputs, dst, count);
   }
 }
@@ -138,7 +141,9 @@ void WindowRows::fill_columns(const Target<Element>& to, const Operands& m, cons
   }
 }
 
-template void WindowRows::lay_out(const Target<float>&, const Operands&, int64_t, int64_t, int64_t, int64_t, int64_t) const;
-template void WindowRows::lay_out(const Target<Part>&, const Operands&, int64_t, int64_t, int64_t, int64_t, int64_t) const;
+template void WindowRows::lay_out(const Target<float>&, const Operands&, int64_t, int64_t, int64_t, int64_t,
+                                  int64_t) const;
+template void WindowRows::lay_out(const Target<Part>&, const Operands&, int64_t, int64_t, int64_t, int64_t,
+                                  int64_t) const;
 
 }  // namespace omniconv::conv

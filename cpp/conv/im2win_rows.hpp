@@ -51,8 +51,8 @@ struct WindowRows {
  private:
   // Source rows of one input row, or of every (kd, kh, ci) of one output row.
   struct Rows {
-    const float* src;                  // null: zeros
-    const float* const* row_sources;   // null: ci rows from src on
+    const float* src;                 // null: zeros
+    const float* const* row_sources;  // null: ci rows from src on
     int64_t rows;
   };
   bool few_channels() const;
@@ -60,8 +60,8 @@ struct WindowRows {
   void lay_out_row(const Target<Element>& to, const Operands& m, int64_t group, int64_t row, int64_t first_column,
                    int64_t outputs, Element* dst, const float** sources) const;
   template <class Element>
-  void fill_columns(const Target<Element>& to, const Operands& m, const Rows& from, int64_t first_column, int64_t outputs,
-                    Element* const* dst, int64_t copies) const;
+  void fill_columns(const Target<Element>& to, const Operands& m, const Rows& from, int64_t first_column,
+                    int64_t outputs, Element* const* dst, int64_t copies) const;
 };
 
 }  // namespace omniconv::conv

@@ -1,8 +1,10 @@
 // conv/im2win_split.cpp -- im2win with every float32 as three bfloat16 parts, multiplied by the matrix unit
 //
-// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A row of
-// outputs whose windows hold a value the parts cannot stand for (subnormal, huge, infinite, NaN) is multiplied as float32.
+// The same windows as im2win's, laid out as parts; see split.inl.hpp for the arithmetic. A window that holds a value
+// the parts cannot stand for (tiny, huge, infinite, NaN) is multiplied again as float32: that window and no other, for
+// the bits of an output must not depend on what shares its block.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -14,10 +16,11 @@ namespace {
 
 constexpr size_t kBudget = size_t{1} << 20;
 constexpr size_t kLimit = size_t{7} << 18;
-constexpr int64_t kChunk = 32;       // elements of k that one tile product takes
-constexpr int64_t kTileRows = 16;    // pixels
-constexpr int64_t kStepsTogether = 8;  // chunks whose weights (6 KiB each for 32 channels) stay in L1 for all pixels of a block
-constexpr int64_t kOverhang = 32;    // the last window's last chunk may reach so far past it
+constexpr int64_t kChunk = 32;     // elements of k that one tile product takes
+constexpr int64_t kTileRows = 16;  // pixels
+constexpr int64_t kStepsTogether =
+    8;  // chunks whose weights (6 KiB each for 32 channels) stay in L1 for all pixels of a block
+constexpr int64_t kOverhang = 32;  // the last window's last chunk may reach so far past it
 
 // Tiles of one row of outputs: equally high, the last one overlapping its neighbour. 54 outputs are 4 tiles of 14.
 struct RowTiles {
@@ -55,7 +58,8 @@ void pack_extra(const Problem& p, const Kernels& k, const float* packed, float* 
   parallel_for(p.groups * panels.count(), [&](int64_t task, int) {
     const int64_t g = task / panels.count(), j = task % panels.count(), lanes = panels.lanes_of(j);
     const float* from = packed + g * panels.size(p.k()) + j * panels.width * p.k();
-    auto* to = reinterpret_cast<Part*>(extra + kFlagFloats) + 3 * (g * panels.size(shape.padded_k()) + j * panels.width * shape.padded_k());
+    auto* to = reinterpret_cast<Part*>(extra + kFlagFloats) +
+               3 * (g * panels.size(shape.padded_k()) + j * panels.width * shape.padded_k());
     for (int64_t s = 0; s < shape.segments; ++s)
       unusual[task] |= k.split->pack_weights(from + s * shape.length * lanes, shape.length, lanes,
                                              to + s * shape.chunks() * kChunk * lanes * 3);
@@ -70,8 +74,8 @@ size_t parts_bytes(const Shape& s, int64_t rows, int64_t columns) {
   return (3 * rows * s.rows.row_floats(columns) + kOverhang) * sizeof(Part);
 }
 
-// Memory of a worker, in order: sums, finished and on the way, pointers and copies, then parts or, for an unusual block,
-// float32 windows.
+// Memory of a worker, in order: sums, finished and on the way, pointers and copies, then parts or, for an unusual
+// block, float32 windows.
 struct Memory {
   float* sums;
   float* partial;
@@ -90,7 +94,8 @@ struct Memory {
     };
     sums = reinterpret_cast<float*>(take(part.max_pixels() * k.lanes * k.tile_vectors * sizeof(float)));
     const RowTiles tiles(part.columns_per_block);
-    partial = reinterpret_cast<float*>(take(part.rows_per_block * tiles.count * tiles.height * k.lanes * k.tile_vectors * sizeof(float)));
+    partial = reinterpret_cast<float*>(
+        take(part.rows_per_block * tiles.count * tiles.height * k.lanes * k.tile_vectors * sizeof(float)));
     pointers = reinterpret_cast<const float**>(take(part.max_pixels() * sizeof(float*)));
     copies = take(plain.copy_bytes(part.rows_per_block));
     windows = take(std::max(parts_bytes(shape, part.rows_per_block, part.columns_per_block),
@@ -108,7 +113,8 @@ Partition partition_of(const Problem& p, Target t) {
 std::string decline(const Problem& p, Layout) {
   if (p.axis[2].dilation > 1 && p.ci < kChunk) return "dilated windows of fewer than 32 channels waste the matrix unit";
   const Shape shape(p);
-  const double bytes = double(shape.rows.column_stride) * p.axis[2].window() * 3 * sizeof(Part) + double(shape.rows.copy_bytes(1));
+  const double bytes =
+      double(shape.rows.column_stride) * p.axis[2].window() * 3 * sizeof(Part) + double(shape.rows.copy_bytes(1));
   if (bytes <= double(kLimit)) return "";
   return "one window takes " + std::to_string(int64_t(bytes)) + " bytes; a block holds " + std::to_string(kLimit);
 }
@@ -123,7 +129,8 @@ double cost(const Problem& p, Target t) {
   const RowTiles tiles(p.axis[2].out);
   const Panels panels(p.co, t.kernels);
   // Four chains of products: each product takes as many cycles as its tile has rows, but a chain waits 12 for the last.
-  const double products = double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
+  const double products =
+      double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);
   return (products * std::max(double(tiles.height), 12.0) * 1.6 + floats) / t.threads;
 }
@@ -131,7 +138,12 @@ double cost(const Problem& p, Target t) {
 class SplitNest {
  public:
   SplitNest(const Run& run, const Partition& part)
-      : run_(run), part_(part), p_(run.problem), k_(run.target.kernels), shape_(p_), panels_(p_.co, k_),
+      : run_(run),
+        part_(part),
+        p_(run.problem),
+        k_(run.target.kernels),
+        shape_(p_),
+        panels_(p_.co, k_),
         extra_(run.packed + packed_floats_aligned(k_, p_)) {
     std::memcpy(&unusual_weights_, extra_, sizeof unusual_weights_);
     each_ = Memory(p_, k_, part_, nullptr).bytes;
@@ -139,37 +151,29 @@ class SplitNest {
 
   void task(int64_t task, int worker) const {
     const Memory memory(p_, k_, part_, run_.workspace + worker * each_);
+    const BlockRange block = part_.block(p_, task);
     const int64_t first = part_.first_panel(task), end = std::min(first + part_.panels_per_chunk, panels_.count());
-    run_block(part_.block(p_, task), memory, first, end);
-  }
-
- private:
-  void run_block(const BlockRange& block, const Memory& memory, int64_t first, int64_t end) const {
     if (unusual_weights_) return as_float32(block, memory, first, end);
-    if (!lay_out_parts(block, memory)) {
-      if (block.rows == 1) return as_float32(block, memory, first, end);
-      // Row by row: which rows are float32 must depend on the data alone, never on what shares a block with them.
-      BlockRange row = block;
-      row.rows = 1;
-      for (int64_t r = 0; r < block.rows; ++r, ++row.first_row) run_block(row, memory, first, end);
-      return;
-    }
+    const bool usual = lay_out_parts(block, memory);
     const RowTiles tiles(block.columns);
     k_.split->configure(int(tiles.height));
     for (int64_t j = first; j < end; ++j) {
       multiply(block, memory, tiles, j);
-      finish(block, memory, j);
+      finish(block, memory, j, 0, block.pixels());
     }
     k_.split->release();
+    if (!usual) as_float32(block, memory, first, end);
   }
 
+ private:
   int64_t first_pixel(const BlockRange& b) const { return b.first_row * p_.axis[2].out + b.first_column; }
   int64_t plane(const BlockRange& b) const { return b.rows * shape_.rows.row_floats(b.columns); }
 
   bool lay_out_parts(const BlockRange& block, const Memory& memory) const {
     uint32_t unusual = 0;
     auto* parts = reinterpret_cast<Part*>(memory.windows);
-    WindowRows::Target<Part> to{k_.split->pack, parts, static_cast<WindowRows::Copy<Part>*>(memory.copies), plane(block), &unusual};
+    WindowRows::Target<Part> to{k_.split->pack, parts, static_cast<WindowRows::Copy<Part>*>(memory.copies),
+                                plane(block), &unusual};
     shape_.rows.lay_out(to, run_.memory, block.group, block.first_row, block.rows, block.first_column, block.columns);
     std::fill_n(parts + 3 * plane(block), kOverhang, Part{});  // met by zero weights, it must only be finite
     return unusual == 0;
@@ -195,7 +199,9 @@ class SplitNest {
       for (int64_t t = 0; t < count; t += 2) {
         for (int64_t i = 0; i < 2; ++i) set_tile(args, int(i), t + i, last, block, memory, tiles, lanes);
         const bool by_channel = to.channel == 1;
-        args.touch = to.y ? to.y + (t / tiles.count * block.columns + tiles.first(t % tiles.count, block.columns)) * to.pixel : nullptr;
+        args.touch =
+            to.y ? to.y + (t / tiles.count * block.columns + tiles.first(t % tiles.count, block.columns)) * to.pixel
+                 : nullptr;
         args.touch_step = by_channel ? to.pixel : to.channel;
         args.touch_count = !to.y || !last ? 0 : by_channel ? tiles.height : to.channels;
         k_.split->multiply(args);
@@ -210,27 +216,54 @@ class SplitNest {
     if (tile >= block.rows * tiles.count) return;
     const int64_t r = tile / tiles.count, w = tiles.first(tile % tiles.count, block.columns);
     float* own = memory.partial + tile * tiles.height * lanes;
-    args.a[i] = reinterpret_cast<const Part*>(memory.windows) + r * shape_.rows.row_floats(block.columns) + w * args.a_step;
+    args.a[i] =
+        reinterpret_cast<const Part*>(memory.windows) + r * shape_.rows.row_floats(block.columns) + w * args.a_step;
     args.from[i] = args.first > 0 ? own : nullptr;
     args.c[i] = last ? memory.sums + (r * block.columns + w) * lanes : own;
   }
 
-  void finish(const BlockRange& block, const Memory& memory, int64_t panel) const {
-    finish_block(k_, p_, run_.memory, first_pixel(block), block.pixels(), block.group * p_.co + panel * panels_.width,
+  // The sums of `pixels` pixels from `first` of the block on.
+  void finish(const BlockRange& block, const Memory& memory, int64_t panel, int64_t first, int64_t pixels) const {
+    finish_block(k_, p_, run_.memory, first_pixel(block) + first, pixels, block.group * p_.co + panel * panels_.width,
                  panels_.used(panel), memory.sums, panels_.lanes_of(panel));
   }
 
+  static bool is_unusual(const float* values, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t magnitude = std::bit_cast<uint32_t>(values[i]) & 0x7fffffff;
+      if (magnitude && magnitude - kSplitLowest > kSplitHighest - kSplitLowest) return true;
+    }
+    return false;
+  }
+
+  bool is_unusual(const Windows& windows, const float* window) const {
+    for (int64_t i = 0, s = 0; i < p_.k(); i += windows.segment_length, ++s)
+      if (is_unusual(window + s * windows.element_step, windows.segment_length)) return true;
+    return false;
+  }
+
+  // All pixels of a block if weights are unusual, else those with unusual windows.
   void as_float32(const BlockRange& block, const Memory& memory, int64_t first, int64_t end) const {
     const WindowRows plain(p_);
     auto* buffer = reinterpret_cast<float*>(memory.windows);
-    plain.lay_out<float>({k_.pack, buffer, static_cast<WindowRows::Copy<float>*>(memory.copies)}, run_.memory, block.group,
-                         block.first_row, block.rows, block.first_column, block.columns);
-    for (int64_t i = 0; i < block.pixels(); ++i)
-      memory.pointers[i] = buffer + i / block.columns * plain.row_floats(block.columns) + i % block.columns * plain.step * plain.column_stride;
-    for (int64_t j = first; j < end; ++j) {
-      multiply_panel(k_, plain.windows(memory.pointers), block.pixels(), p_.k(), panels_.vectors(j),
-                     run_.packed + block.group * panels_.size(p_.k()) + j * panels_.width * p_.k(), memory.sums, {});
-      finish(block, memory, j);
+    plain.lay_out<float>({k_.pack, buffer, static_cast<WindowRows::Copy<float>*>(memory.copies)}, run_.memory,
+                         block.group, block.first_row, block.rows, block.first_column, block.columns);
+    const Windows shape = plain.windows(nullptr);
+    auto window = [&](int64_t i) {
+      return buffer + i / block.columns * plain.row_floats(block.columns) +
+             i % block.columns * plain.step * plain.column_stride;
+    };
+    auto taken = [&](int64_t i) { return i < block.pixels() && (unusual_weights_ || is_unusual(shape, window(i))); };
+    for (int64_t i = 0; i < block.pixels(); ++i) {
+      int64_t count = 0;  // consecutive pixels
+      for (; taken(i + count); ++count) memory.pointers[count] = window(i + count);
+      if (count == 0) continue;
+      for (int64_t j = first; j < end; ++j) {
+        multiply_panel(k_, plain.windows(memory.pointers), count, p_.k(), panels_.vectors(j),
+                       run_.packed + block.group * panels_.size(p_.k()) + j * panels_.width * p_.k(), memory.sums, {});
+        finish(block, memory, j, i, count);
+      }
+      i += count;
     }
   }
 
@@ -253,7 +286,14 @@ void run(const Run& r) {
 
 }  // namespace
 
-const Algorithm kIm2winSplit = {"im2win_split", "im2win on the matrix unit, float32 as three bfloat16 parts", decline, workspace, cost, run,
-                                extra_floats, pack_extra, true};
+const Algorithm kIm2winSplit = {"im2win_split",
+                                "im2win on the matrix unit, float32 as three bfloat16 parts",
+                                decline,
+                                workspace,
+                                cost,
+                                run,
+                                extra_floats,
+                                pack_extra,
+                                true};
 
 }  // namespace omniconv::conv

@@ -44,6 +44,8 @@ struct OuterArgs {
 // row_sources[i] instead, null for a row of zeros.
 // Element is float, or Part: three bfloat16 parts, the second and third `plane` and 2 * `plane` elements behind.
 using Part = uint16_t;
+// Magnitudes that three parts can stand for, as bits of a float32: 2^-50 to 2^60; zero as well.
+inline constexpr uint32_t kSplitLowest = uint32_t(127 - 50) << 23, kSplitHighest = uint32_t(127 + 60) << 23;
 template <class Element>
 struct PackArgsOf {
   const float* src;
@@ -55,7 +57,7 @@ struct PackArgsOf {
   int64_t shift = 0;  // added to every row's start
   int64_t ahead = 0;  // distance to the elements that will be packed next, fetched meanwhile; 0: none
   int64_t plane = 0;
-  uint32_t* unusual = nullptr;  // Part: made nonzero by a value that three parts cannot stand for (see split.hpp)
+  uint32_t* unusual = nullptr;  // Part: made nonzero by a value that three parts cannot stand for, stored as zero
 };
 using PackArgs = PackArgsOf<float>;
 
@@ -78,17 +80,17 @@ using OuterFn = void (*)(const OuterArgs&);
 
 // Products of float32 numbers as products of bfloat16 parts; see split.hpp.
 struct SplitTileArgs {
-  const Part* a[2];       // first parts of the first window of each of two tiles of pixels; a[1] null: one tile
-  int64_t a_plane;         // elements between parts
-  int64_t a_step;          // elements between the windows of a tile
+  const Part* a[2];              // first parts of the first window of each of two tiles of pixels; a[1] null: one tile
+  int64_t a_plane;               // elements between parts
+  int64_t a_step;                // elements between the windows of a tile
   int64_t segment_step, chunks;  // segments are segment_step elements apart, each of `chunks` steps of 32 elements
   int64_t first, count;          // steps to take now, counted over all segments
-  const Part* b;          // [segment][chunk][part][16 channels] of tiles 16 x 32, for one or two times 16 channels
+  const Part* b;  // [segment][chunk][part][16 channels] of tiles 16 x 32, for one or two times 16 channels
   int b_tiles;
-  const float* from[2];    // sums so far, null at the first step
+  const float* from[2];  // sums so far, null at the first step
   float* c[2];
-  int64_t c_stride;        // floats, of both
-  const float* touch;      // as in TileArgs
+  int64_t c_stride;    // floats, of both
+  const float* touch;  // as in TileArgs
   int64_t touch_step, touch_count;
 };
 
@@ -102,21 +104,21 @@ struct SplitKernels {
 };
 
 struct Kernels {
-  int lanes;         // floats per vector
-  int tile_rows;     // largest tile
-  int tile_vectors;  // vectors per panel; the last panel may be one vector wide
-  TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];    // [vectors][rows], from 1
+  int lanes;                                           // floats per vector
+  int tile_rows;                                       // largest tile
+  int tile_vectors;                                    // vectors per panel; the last panel may be one vector wide
+  TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];  // [vectors][rows], from 1
   OuterFn outer[kMaxTileVectors + 1][kMaxTileRows + 1];
   void (*pack)(const PackArgs&);
   void (*finish)(const FinishArgs&);
-  double peak;       // floating point operations per cycle and core, for predictions
+  double peak;                // floating point operations per cycle and core, for predictions
   const SplitKernels* split;  // null where the ISA has no matrix unit
 };
 
 const Kernels& kernels();  // of the current ISA
 
-#define OMNICONV_CONV_ISA(isa) \
-  namespace isa {              \
+#define OMNICONV_CONV_ISA(isa)   \
+  namespace isa {                \
   const Kernels& conv_kernels(); \
   }
 OMNICONV_CONV_ISA(scalar)

@@ -70,7 +70,8 @@ static OMNICONV_INLINE void transpose_block(const PackArgsOf<Element>& p, int64_
   for (int c = 0; c < kWidth; ++c) {
     if (!FULL && c >= columns) break;
     const int64_t at = place_of(p, j + c) + i;
-    for (int64_t t = 0; t < p.copies; ++t) Store<Element>::put(p, p.dst[t] + at, block[c], FULL ? kWidth : rows, unusual);
+    for (int64_t t = 0; t < p.copies; ++t)
+      Store<Element>::put(p, p.dst[t] + at, block[c], FULL ? kWidth : rows, unusual);
   }
 }
 

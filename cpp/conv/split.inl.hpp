@@ -7,7 +7,8 @@
 // multiply-adds and, with K = 4608 normal terms, a smaller error (5e-7 against 1.1e-6, relative L2).
 // Range: the unit takes subnormal parts for zero, and parts of an infinity are not finite. So values must be zero or
 // of magnitude 2^-50 to 2^60: then every product of parts is a normal number (above 2^-123) and no sum of fewer than
-// 2^8 blocks of 2^64 overflows. Whoever packs is told of any other value and takes the float32 tiles instead.
+// 2^8 blocks of 2^64 overflows. Any other value is stored as zero, and whoever packs is told; the windows that hold one
+// go through the float32 tiles.
 // Layout: A is windows of 32 elements (64 bytes) a row; B is pairs of k, as TDPBF16PS wants it.
 // Registers: 2 x 2 accumulators of 16 x 16, two tiles of each operand. 24 products (16 cycles each) need 14 loads
 // (8 cycles each), in an order in which every next product changes one operand only.
@@ -50,8 +51,6 @@ static void split_release() { __asm__ volatile("tilerelease" : :); }
 
 // ---- splitting -----------------------------------------------------------------------------------------------------
 
-constexpr uint32_t kLowest = uint32_t(127 - 50) << 23, kHighest = uint32_t(127 + 60) << 23;
-
 struct Parts {
   __m256i part[3];
 };
@@ -65,8 +64,11 @@ static OMNICONV_INLINE f32 widen(__m256i part) { return (f32)(to_u32(part) << 16
 static OMNICONV_INLINE Parts split(f32 v, uint32_t& unusual) {
   const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
   const __mmask16 nonzero = _mm512_test_epi32_mask(magnitude, magnitude);
-  unusual |= _mm512_mask_cmpgt_epu32_mask(nonzero, _mm512_sub_epi32(magnitude, _mm512_set1_epi32(kLowest)),
-                                          _mm512_set1_epi32(kHighest - kLowest));
+  const __mmask16 outside =
+      _mm512_mask_cmpgt_epu32_mask(nonzero, _mm512_sub_epi32(magnitude, _mm512_set1_epi32(kSplitLowest)),
+                                   _mm512_set1_epi32(kSplitHighest - kSplitLowest));
+  unusual |= outside;
+  v = _mm512_maskz_mov_ps(__mmask16(~outside), v);
   Parts p;
   p.part[0] = (__m256i)_mm512_cvtneps_pbh(v);
   const f32 rest = v - widen(p.part[0]);
@@ -148,25 +150,25 @@ static void split_multiply_tiles(const SplitTileArgs& args) {
   const Part* b = args.b + args.first * 3 * kBPart;
   int64_t segment = args.first / args.chunks, chunk = args.first % args.chunks;
   for (int64_t i = 0; i < args.count; ++i, b += 3 * kBPart) {
-      const int64_t at = segment * args.segment_step + chunk * 32;
-      if (++chunk == args.chunks) chunk = 0, ++segment;
-      const Part* a1[2] = {args.a[0] + at, args.a[1] + at};
-      const Part* a2[2] = {a1[0] + plane, a1[1] + plane};
-      const Part* a3[2] = {a2[0] + plane, a2[1] + plane};
-      load_a<A_TILES, B_TILES>(a3, step);
-      load_b<A_TILES, B_TILES>(b);
-      dot<A_TILES, B_TILES>();  // a3 b1
-      load_a<A_TILES, B_TILES>(a1, step);
-      dot<A_TILES, B_TILES>();  // a1 b1
-      load_b<A_TILES, B_TILES>(b + 2 * kBPart);
-      dot<A_TILES, B_TILES>();  // a1 b3
-      load_b<A_TILES, B_TILES>(b + kBPart);
-      dot<A_TILES, B_TILES>();  // a1 b2
-      load_a<A_TILES, B_TILES>(a2, step);
-      dot<A_TILES, B_TILES>();  // a2 b2
-      load_b<A_TILES, B_TILES>(b);
-      dot<A_TILES, B_TILES>();  // a2 b1
-    }
+    const int64_t at = segment * args.segment_step + chunk * 32;
+    if (++chunk == args.chunks) chunk = 0, ++segment;
+    const Part* a1[2] = {args.a[0] + at, args.a[1] + at};
+    const Part* a2[2] = {a1[0] + plane, a1[1] + plane};
+    const Part* a3[2] = {a2[0] + plane, a2[1] + plane};
+    load_a<A_TILES, B_TILES>(a3, step);
+    load_b<A_TILES, B_TILES>(b);
+    dot<A_TILES, B_TILES>();  // a3 b1
+    load_a<A_TILES, B_TILES>(a1, step);
+    dot<A_TILES, B_TILES>();  // a1 b1
+    load_b<A_TILES, B_TILES>(b + 2 * kBPart);
+    dot<A_TILES, B_TILES>();  // a1 b3
+    load_b<A_TILES, B_TILES>(b + kBPart);
+    dot<A_TILES, B_TILES>();  // a1 b2
+    load_a<A_TILES, B_TILES>(a2, step);
+    dot<A_TILES, B_TILES>();  // a2 b2
+    load_b<A_TILES, B_TILES>(b);
+    dot<A_TILES, B_TILES>();  // a2 b1
+  }
   OMNICONV_TILE_STORE(0, args.c[0], c_stride);
   if constexpr (B_TILES == 2) OMNICONV_TILE_STORE(1, args.c[0] + 16, c_stride);
   if constexpr (A_TILES == 2) OMNICONV_TILE_STORE(2, args.c[1], c_stride);

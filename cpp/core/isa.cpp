@@ -1,11 +1,10 @@
 // cpp/core/isa.cpp -- CPU feature detection and the process-wide ISA choice.
-#include "omniconv/context.hpp"
-
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
+#include "omniconv/context.hpp"
 #include "omniconv/status.hpp"
 
 #if defined(__x86_64__)

@@ -56,7 +56,8 @@ bool find_team() {
   void* library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
   if (library == nullptr || !resolve(library, "GOMP_parallel", team.parallel) ||
       !resolve(library, "omp_get_max_threads", team.max_threads) ||
-      !resolve(library, "omp_get_thread_num", team.thread_number) || !resolve(library, "omp_in_parallel", team.in_parallel))
+      !resolve(library, "omp_get_thread_num", team.thread_number) ||
+      !resolve(library, "omp_in_parallel", team.in_parallel))
     return false;
   found.store(true, std::memory_order_release);
   return true;

@@ -16,15 +16,40 @@ import numpy as np
 from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, permuted
 from omniconv.conv_spec import (
-    W_ORDER, X_ORDER, Ints, Padding, Spec, check_rank, layout_is_last, per_axis, plan_of, shape_of, spec_of,
+    W_ORDER,
+    X_ORDER,
+    Ints,
+    Padding,
+    Spec,
+    check_rank,
+    layout_is_last,
+    per_axis,
+    plan_of,
+    shape_of,
+    spec_of,
 )  # fmt: skip
 
 __all__ = [
-    "Algorithm", "ConvPlan", "algorithms", "conv", "conv1d", "conv2d", "conv3d", "conv_grad_bias",
-    "conv1d_grad_input", "conv2d_grad_input", "conv3d_grad_input",
-    "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "plan_conv1d", "plan_conv2d", "plan_conv3d",
+    "Algorithm",
+    "ConvPlan",
+    "algorithms",
+    "conv",
+    "conv1d",
+    "conv1d_grad_input",
+    "conv1d_grad_weight",
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "conv3d",
+    "conv3d_grad_input",
+    "conv3d_grad_weight",
+    "conv_grad_bias",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "plan_conv1d",
+    "plan_conv2d",
+    "plan_conv3d",
 ]  # fmt: skip
 
 
@@ -332,7 +357,9 @@ def transposed_shape(
         raise ValueError(f"padding is {padding!r}; a transposed convolution takes integers or (low, high) pairs")
     if x_shape[1] != w_shape[0]:
         raise ValueError(f"weight of shape {tuple(w_shape)} takes {w_shape[0]} channels; x has {x_shape[1]}")
-    spec = spec_of("grad_input", "float32", x_shape, w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    spec = spec_of(
+        "grad_input", "float32", x_shape, w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     extra = per_axis(output_padding, "output_padding", spatial, 0)
     sizes = [
         (n - 1) * s - lo - hi + d * (k - 1) + e + 1
@@ -449,7 +476,13 @@ conv3d_grad_weight = _conv_grad_weight(3)
 
 
 def algorithms(
-    x_shape: Sequence[int], w_shape: Sequence[int], *, op: str = "forward", dtype: str = "float32", layout: str | None = None, **options: Any
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    op: str = "forward",
+    dtype: str = "float32",
+    layout: str | None = None,
+    **options: Any,
 ) -> list[Algorithm]:
     """Every algorithm for a problem, the one that "auto" takes first, with the reasons of those that decline.
 
@@ -481,7 +514,7 @@ def _channels(array: Any, name: str, spec: Spec) -> np.ndarray | None:
         raise TypeError(f"{name} has dtype {found.dtype} and weight has {spec.dtype}; they must be the same")
     if found.shape != spec.w_shape[:1]:
         raise ValueError(f"{name} has shape {found.shape}; expected is {spec.w_shape[:1]}")
-    return np.array(export(array, name))
+    return np.asarray(export(array, name)).copy()
 
 
 class ConvPlan:

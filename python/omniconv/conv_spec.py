@@ -28,6 +28,7 @@ W_ORDER = "output channels, input channels / groups, kernel"
 
 
 def integer(value: Any, name: str, lowest: int) -> int:
+    """The value as an int of `lowest` to 2^31 - 1; TypeError or ValueError naming the argument."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -40,6 +41,7 @@ def integer(value: Any, name: str, lowest: int) -> int:
 
 
 def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...]:
+    """One integer per spatial axis, from one for all or one each."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) == 1 and spatial > 1:
             value = tuple(value) * spatial
@@ -80,6 +82,7 @@ def pads(
 
 
 def layout_is_last(layout: str | None) -> bool:
+    """Whether the layout puts the channels last: "NHWC" and its 1-D and 3-D forms."""
     if layout is not None and not isinstance(layout, str):
         raise TypeError(f"layout is {said(layout)}; expected is a string or None")
     if layout is None or layout in _CHANNELS_FIRST:
@@ -90,6 +93,7 @@ def layout_is_last(layout: str | None) -> bool:
 
 
 def shape_of(value: Any, name: str) -> tuple[int, ...]:
+    """A sequence of sizes as a tuple of ints; TypeError or ValueError naming the argument."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise TypeError(f"{name} is {said(value)}; expected is a sequence of integers")
     sizes = []
@@ -104,6 +108,7 @@ def shape_of(value: Any, name: str) -> tuple[int, ...]:
 
 
 def check_rank(shape: Sequence[int], spatial: int, name: str, order: str) -> None:
+    """ValueError unless a shape has batch, channels and the spatial axes."""
     if len(shape) != spatial + 2:
         raise ValueError(
             f"{name} has {len(shape)} dimensions, shape {tuple(shape)}; a {spatial}-D convolution needs "
@@ -155,6 +160,7 @@ class Spec(NamedTuple):
     algorithm: str
 
     def desc(self) -> _core.ConvDesc:
+        """The same for the native library."""
         return _core.ConvDesc.make(**self._asdict())
 
 
@@ -203,4 +209,5 @@ atexit.register(_cached_plan.cache_clear)
 
 
 def plan_of(spec: Spec) -> _core.ConvPlan:
+    """The plan of a problem on the instruction set in force, from a cache of 512."""
     return _cached_plan(spec, _core.isa())

@@ -16,7 +16,7 @@ import omniconv
 
 torch.set_num_threads(1)
 
-ALGORITHMS = ["auto", "reference", "direct", "im2win", "im2win_full", "im2col"]
+ALGORITHMS = ["auto", *(a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1)))]
 MODES = ["zeros", "reflect", "replicate", "circular"]
 CHANNELS = [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33]  # around the widths of vectors
 EXTENT = {1: 40, 2: 12, 3: 6}  # most elements of an axis, by the number of axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
@@ -189,7 +190,7 @@ def own_weights(p: Problem, mark: np.ndarray, of_x: bool) -> np.ndarray:
     return own
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(p=problems(), at=st.integers(0, 2**31))
 def test_nan_in_weight_or_epilogue_stays_in_its_channel(p, at):
     x, r = p.x(), p.array("r", p.y_shape)
@@ -212,7 +213,9 @@ def test_nan_in_weight_or_epilogue_stays_in_its_channel(p, at):
                      "r": residual[:, channel]}[argument]  # fmt: skip
             dirty[...] = np.nan
             got = run(x, w, bias, scale, residual)
-            assert np.array_equal(got[:, others], clean[:, others]), (argument, isa, algorithm)
+            # Weights may decide how all of a problem is computed; nothing else may.
+            compare = np.array_equal if argument != "w" else partial(np.allclose, rtol=1e-4, atol=1e-4)
+            assert compare(got[:, others], clean[:, others]), (argument, isa, algorithm)
             if argument != "w":  # of a window that sees nothing but border, the reference makes no product
                 assert np.isnan(got[:, channel]).all(), (argument, isa, algorithm)
 

@@ -38,7 +38,9 @@ def test_conv_float32(path, algorithm, channels_last, isa):
         pytest.skip(f"{algorithm}: {reasons[algorithm]}")
     outputs = cases.run(path, algorithm=algorithm, channels_last=channels_last)
     check(path, outputs, 1e-6)
-    assert any(not name.endswith(":db") for name in outputs)  # which no algorithm declines
+    plain = omniconv.algorithms((1, 8, 8, 8), (8, 8, 3, 3), layout="NHWC")
+    if algorithm in {"auto", *(a.name for a in plain if a.usable)}:
+        assert any(not name.endswith(":db") for name in outputs)  # which no algorithm declines
     if algorithm in ("auto", "reference"):
         assert list(outputs) == list(seeded.load(path).outputs)
 
