@@ -320,9 +320,7 @@ def transposed(draw: st.DrawFn) -> tuple[Problem, tuple[int, ...], tuple[int, ..
     sizes = tuple((n - 1) * s - lo - hi + w + e for n, s, (lo, hi), w, e in axes)
     if min(sizes) < 1:
         p = replace(p, padding=())
-        sizes = tuple(
-            (n - 1) * s + w + e for n, s, w, e in zip(p.size, p.stride, p.windows, extra, strict=True)
-        )
+        sizes = tuple((n - 1) * s + w + e for n, s, w, e in zip(p.size, p.stride, p.windows, extra, strict=True))
     return p, extra, (p.batch, p.groups * p.co, *sizes)
 
 
