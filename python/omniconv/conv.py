@@ -501,7 +501,8 @@ def algorithms(
         raise ValueError(f"w_shape is {w}; expected are 3, 4 or 5 sizes: {W_ORDER}")
     x = shape_of(x_shape, "x_shape")
     check_rank(x, len(w) - 2, "x_shape", X_ORDER)
-    spec = spec_of(op, str(dtype), _first(x) if last else x, w, channels_last=last, **options)
+    dtype = getattr(dtype, "name", dtype)  # of a NumPy dtype
+    spec = spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, **options)
     return [Algorithm(*row) for row in _core.conv_algorithms(spec.desc())]
 
 

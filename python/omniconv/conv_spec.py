@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from omniconv import _core
-from omniconv.array import said
+from omniconv.array import FLOATS, said
 
 __all__ = [
     "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of", "spec_of",
@@ -20,6 +20,7 @@ Ints = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
 
 _LIMIT = 2**31 - 1
+_TEXT = (str, bytes, bytearray)  # sequences too, but none of numbers
 _CHANNELS_LAST = {"NHWC", "NLC", "NWC", "NDHWC", "channels_last"}
 _CHANNELS_FIRST = {"NCHW", "NCL", "NCW", "NCDHW", "channels_first"}
 
@@ -42,7 +43,7 @@ def integer(value: Any, name: str, lowest: int) -> int:
 
 def per_axis(value: Any, name: str, spatial: int, lowest: int) -> tuple[int, ...]:
     """One integer per spatial axis, from one for all or one each."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, _TEXT):
         if len(value) == 1 and spatial > 1:
             value = tuple(value) * spatial
         if len(value) != spatial:
@@ -94,7 +95,7 @@ def layout_is_last(layout: str | None) -> bool:
 
 def shape_of(value: Any, name: str) -> tuple[int, ...]:
     """A sequence of sizes as a tuple of ints; TypeError or ValueError naming the argument."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, Sequence) or isinstance(value, _TEXT):
         raise TypeError(f"{name} is {said(value)}; expected is a sequence of integers")
     sizes = []
     for v in value:
@@ -123,13 +124,13 @@ def _words(padding_mode: Any, activation: Any, precision: Any, algorithm: Any) -
     for name, value in words.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} is {said(value)}; expected is a string")
-        if not value.isascii():  # other text might not even convert to UTF-8
+        if not (value.isascii() and value.isprintable() and len(value) < 40):  # might not even convert to UTF-8
             raise ValueError(f"{name} is {said(value)}, which is no word that omniconv knows")
 
 
 def _slope(value: Any) -> float:
     try:
-        if isinstance(value, (str, bytes, bytearray)):
+        if isinstance(value, _TEXT):
             raise TypeError
         slope = float(value)
     except Exception:
@@ -184,6 +185,8 @@ def spec_of(
 ) -> Spec:
     """Check and normalise; x_shape and w_shape are those of the forward convolution, [N, C, *spatial]."""
     spatial = len(w_shape) - 2
+    if not isinstance(dtype, str) or dtype not in FLOATS:
+        raise TypeError(f"dtype is {said(dtype)}; supported are {' and '.join(FLOATS)}")
     if not isinstance(op, str) or op not in ("forward", "grad_input", "grad_weight"):
         raise ValueError(f"op is {said(op)}; allowed are 'forward', 'grad_input' and 'grad_weight'")
     if not isinstance(channels_last, bool):
