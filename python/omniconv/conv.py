@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, permuted
 from omniconv.conv_spec import (
@@ -506,7 +504,7 @@ def algorithms(
     return [Algorithm(*row) for row in _core.conv_algorithms(spec.desc())]
 
 
-def _channels(array: Any, name: str, spec: Spec) -> np.ndarray | None:
+def _channels(array: Any, name: str, spec: Spec) -> Any:
     """A copy of an array that has one value for each output channel."""
     if array is None:
         return None
@@ -515,6 +513,8 @@ def _channels(array: Any, name: str, spec: Spec) -> np.ndarray | None:
         raise TypeError(f"{name} has dtype {found.dtype} and weight has {spec.dtype}; they must be the same")
     if found.shape != spec.w_shape[:1]:
         raise ValueError(f"{name} has shape {found.shape}; expected is {spec.w_shape[:1]}")
+    import numpy as np
+
     return np.asarray(export(array, name)).copy()
 
 
