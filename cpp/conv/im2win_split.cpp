@@ -129,10 +129,13 @@ double cost(const Problem& p, Target t) {
   const RowTiles tiles(p.axis[2].out);
   const Panels panels(p.co, t.kernels);
   // Four chains of products: each product takes as many cycles as its tile has rows, but a chain waits 12 for the last.
+  // The factor is what loads of tiles add. Measured (two cores, Sapphire Rapids class, the twelve im2win layers):
+  // 1.6 with one thread on an idle machine, where this is 1.4-1.6 times as fast as im2win; 3 to 4 with both cores busy,
+  // where it is 0.7-0.9 times as fast. The choice must not follow the threads, so the careful figure decides.
   const double products =
       double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);
-  return (products * std::max(double(tiles.height), 12.0) * 1.6 + floats) / t.threads;
+  return (products * std::max(double(tiles.height), 12.0) * 3.5 + floats) / t.threads;
 }
 
 class SplitNest {
