@@ -6,13 +6,13 @@
 
 namespace omniconv::conv {
 
-const Algorithm* const kAlgorithms[] = {&kDirect, &kIm2win, &kIm2winFull, &kIm2col};
+const Algorithm* const kAlgorithms[] = {&kIm2winSplit, &kDirect, &kIm2win, &kIm2winFull, &kIm2col};
 const int kAlgorithmCount = sizeof(kAlgorithms) / sizeof(kAlgorithms[0]);
 
 const Kernels& kernels() {
   switch (current_isa()) {
 #if defined(__x86_64__)
-    case Isa::amx:
+    case Isa::amx: return amx::conv_kernels();
     case Isa::avx512vnni:
     case Isa::avx512: return avx512::conv_kernels();
     case Isa::avx2: return avx2::conv_kernels();

@@ -25,23 +25,29 @@ struct Run {
   const Operands& memory;
   const float* packed;  // weights from pack_weights
   char* workspace;
-  Target target;        // workspace holds so many workers as it has threads
+  Target target;  // workspace holds so many workers as it has threads
 };
 
 struct Algorithm {
   const char* name;
   const char* summary;
-  std::string (*decline)(const Problem&, Layout);         // why not, or empty
+  std::string (*decline)(const Problem&, Layout);  // why not, or empty
   size_t (*workspace)(const Problem&, Target);
-  double (*cost)(const Problem&, Layout, Target);         // predicted cycles of one run
+  // Predicted cycles of one run. Blind to the layout, so that the same convolution in NCHW and NHWC takes algorithms
+  // with the same bits.
+  double (*cost)(const Problem&, Target);
   void (*run)(const Run&);
+  // Weights in a form of the algorithm's own, made from the panels and kept behind them.
+  size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;
+  void (*pack_extra)(const Problem&, const Kernels&, const float* packed, float* extra) = nullptr;
+  bool needs_split = false;  // runs only where Kernels::split is there
 };
 
 // float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.
 extern const Algorithm* const kAlgorithms[];
 extern const int kAlgorithmCount;
 
-extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2col;
+extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col;
 
 // Cycles to multiply: flops at the ISA's peak, with panels that are partly empty counted as full.
 double multiply_cycles(const Problem& p, Target target);

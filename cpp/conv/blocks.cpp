@@ -34,15 +34,17 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
   part.row_blocks = ceil_div(p.rows(), part.rows_per_block);
   const int64_t tasks = part.row_blocks * others;
   // Too few pixels for all threads: share out the channels of a block, each thread packing it for itself.
-  const int64_t chunks = tasks < 2 * threads && threads > 1 ? std::min(panels.count(), ceil_div(4 * threads, std::max<int64_t>(1, tasks))) : 1;
+  const int64_t chunks = tasks < 2 * threads && threads > 1
+                             ? std::min(panels.count(), ceil_div(4 * threads, std::max<int64_t>(1, tasks)))
+                             : 1;
   part.panels_per_chunk = ceil_div(panels.count(), std::max<int64_t>(1, chunks));
   part.chunks = ceil_div(panels.count(), part.panels_per_chunk);
   part.tasks = tasks * part.chunks;
   return part;
 }
 
-void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors, const float* b,
-                    float* c) {
+void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
+                    const float* b, float* c, const Destination& destination) {
   const int64_t tiles = ceil_div(pixels, kernels.tile_rows), lanes = int64_t{vectors} * kernels.lanes;
   // Tiles of equal height: 25 pixels are 13 + 12, not 14 + 11, and no lane is wasted.
   const int64_t height = pixels / tiles, higher = pixels % tiles;
@@ -62,6 +64,13 @@ void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixe
       const int64_t rows = height + (t < higher);
       args.rows = windows.rows + pixel;
       args.c = c + pixel * lanes;
+      args.touch_count = 0;
+      if (destination.y && done + kSumBlock >= k) {
+        args.touch = destination.y + pixel * destination.pixel;
+        const bool by_channel = destination.channel == 1;  // one address per pixel, or one per channel
+        args.touch_step = by_channel ? destination.pixel : destination.channel;
+        args.touch_count = by_channel ? rows : destination.channels;
+      }
       kernels.tile[vectors][rows](args);
       pixel += rows;
     }
@@ -99,6 +108,13 @@ int64_t offset_of(const Problem& p, const Strides& s, int64_t pixel) {
 }
 
 }  // namespace
+
+Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
+                           int64_t first_channel, int64_t channels) {
+  const int64_t run = run_length(p, m.ys);
+  if (first_pixel / run != (first_pixel + pixels - 1) / run) return {};
+  return {m.y + offset_of(p, m.ys, first_pixel) + first_channel * m.ys.c, pixel_stride(p, m.ys), m.ys.c, channels};
+}
 
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
                   int64_t first_channel, int64_t channels, const float* c, int64_t panel) {
@@ -149,7 +165,8 @@ void pack_weights(const Kernels& kernels, const Problem& p, const float* weight,
   const int64_t k = p.k(), last = panels.count() - 1;
   const Axis* axis = p.axis;
   // Weights in OIHW order have (ci, kd, kh, kw) contiguous: then all of k is one row of a transposition.
-  const bool dense = v.tap[2] == 1 && v.tap[1] == axis[2].taps && v.tap[0] == axis[2].taps * axis[1].taps && v.ci == p.taps();
+  const bool dense =
+      v.tap[2] == 1 && v.tap[1] == axis[2].taps && v.tap[0] == axis[2].taps * axis[1].taps && v.ci == p.taps();
   const std::vector<int64_t> place = dense ? panel_places(p, panels.width) : std::vector<int64_t>();
   const std::vector<int64_t> place_last = dense ? panel_places(p, panels.lanes_of(last)) : std::vector<int64_t>();
   parallel_for(p.groups * panels.count(), [&](int64_t task, int) {
@@ -162,7 +179,7 @@ void pack_weights(const Kernels& kernels, const Problem& p, const float* weight,
     for (int64_t kw = 0; kw < axis[2].taps; ++kw)
       for (int64_t kd = 0; kd < axis[0].taps; ++kd)
         for (int64_t kh = 0; kh < axis[1].taps; ++kh, at += p.ci * lanes)
-          kernels.pack({src + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2], v.co, v.ci, used, p.ci, &at, 1, lanes, nullptr});
+          kernels.pack({src + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2], v.co, v.ci, used, p.ci, &at, 1, lanes});
   });
 }
 

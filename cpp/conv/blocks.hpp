@@ -27,7 +27,8 @@ inline size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 // Output channels of one group as panels of `width` channels; the last panel is one vector wide where that is enough.
 struct Panels {
   int64_t channels, lanes, width;
-  Panels(int64_t channels, const Kernels& k) : channels(channels), lanes(k.lanes), width(int64_t{k.lanes} * k.tile_vectors) {}
+  Panels(int64_t channels, const Kernels& k)
+      : channels(channels), lanes(k.lanes), width(int64_t{k.lanes} * k.tile_vectors) {}
   int64_t count() const { return ceil_div(channels, width); }
   int64_t used(int64_t i) const { return i + 1 < count() ? width : channels - i * width; }
   int vectors(int64_t i) const { return used(i) <= lanes ? 1 : int(width / lanes); }
@@ -61,9 +62,17 @@ struct Windows {
   int64_t row_step, element_step, segment_length;
 };
 
+// Where a block's sums will go, if its pixels are evenly spaced there; y is null otherwise. Only a hint.
+struct Destination {
+  const float* y = nullptr;
+  int64_t pixel = 0, channel = 0, channels = 0;
+};
+Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
+                           int64_t first_channel, int64_t channels);
+
 // c [pixels, panel] = windows * b.
-void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors, const float* b,
-                    float* c);
+void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
+                    const float* b, float* c, const Destination& destination);
 
 // Epilogue and store of channels [first_channel, +channels) (counted over all groups) of consecutive pixels.
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
@@ -72,6 +81,10 @@ void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, i
 // [panel][k][lanes] for every group from weights in any order; k runs over (kw, kd, kh, ci).
 void pack_weights(const Kernels& kernels, const Problem& p, const float* weight, const WeightView& view, float* packed);
 size_t packed_floats(const Kernels& kernels, const Problem& p);
+// The same rounded up to whole cache lines: where an algorithm's own form of the weights begins.
+inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) {
+  return align64(packed_floats(kernels, p) * 4) / 4;
+}
 
 // ---- inline ------------------------------------------------------------------------------------------------------
 

@@ -30,10 +30,12 @@ class DirectSource {
       for (int64_t kd = 0; kd < da.taps; ++kd)
         for (int64_t kh = 0; kh < ha.taps; ++kh, at_tap += pixels)
           for (int64_t r = 0; r < block.rows; ++r) {
-            const int64_t row = block.first_row + r, oh = row % ha.out, od = row / ha.out % da.out, n = row / ha.out / da.out;
+            const int64_t row = block.first_row + r, oh = row % ha.out, od = row / ha.out % da.out,
+                          n = row / ha.out / da.out;
             const int64_t d = border(od * da.stride + kd * da.dilation - da.lo, da.in, p_.mode);
             const int64_t h = border(oh * ha.stride + kh * ha.dilation - ha.lo, ha.in, p_.mode);
-            const float* line = d < 0 || h < 0 ? nullptr : x + n * memory_.xs.n + d * memory_.xs.axis[0] + h * memory_.xs.axis[1];
+            const float* line =
+                d < 0 || h < 0 ? nullptr : x + n * memory_.xs.n + d * memory_.xs.axis[0] + h * memory_.xs.axis[1];
             for (int64_t c = 0; c < block.columns; ++c) {
               const int64_t w = border((block.first_column + c) * wa.stride + kw * wa.dilation - wa.lo, wa.in, p_.mode);
               at_tap[r * block.columns + c] = line && w >= 0 ? line + w * memory_.xs.axis[2] : zeros;
@@ -56,7 +58,8 @@ Partition partition_of(const Problem& p, Target t) {
 
 std::string decline(const Problem& p, Layout layout) {
   if (!layout.channels_contiguous && p.ci * p.groups > 1) return "the channels of x are not contiguous (NHWC)";
-  if (double(p.taps()) * sizeof(float*) > 4 * kBudget) return "a window of " + std::to_string(p.taps()) + " taps needs too many pointers";
+  if (double(p.taps()) * sizeof(float*) > 4 * kBudget)
+    return "a window of " + std::to_string(p.taps()) + " taps needs too many pointers";
   return "";
 }
 
@@ -64,15 +67,14 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * worker_bytes<DirectSource>(p, t.kernels, partition_of(p, t));
 }
 
-double cost(const Problem& p, Layout, Target t) {
-  // A segment of ci elements starts with a reload of the tile's pointers, about 16 cycles beside 14 per element.
-  const double segments = double(p.pixels()) * p.groups * p.taps() * Panels(p.co, t.kernels).count();
-  return multiply_cycles(p, t) + segments * 16 / t.kernels.tile_rows / t.threads;
+double cost(const Problem& p, Target t) {
+  // The products of im2win without its copies, but a segment of ci elements starts with a reload of the tile's
+  // pointers, about 16 cycles beside 14 per element. Taken as equal from 16 channels on: then it wins by its place in
+  // the list, and never over an algorithm that im2win loses to (see Algorithm::cost).
+  return kIm2win.cost(p, t) * (p.ci >= 16 ? 1.0 : 1.01);
 }
 
-void run(const Run& r) {
-  run_blocks(r, DirectSource(r), partition_of(r.problem, r.target), r.workspace);
-}
+void run(const Run& r) { run_blocks(r, DirectSource(r), partition_of(r.problem, r.target), r.workspace); }
 
 }  // namespace
 

@@ -65,25 +65,40 @@ static void finish_by_channel(const FinishArgs& a) {
   }
 }
 
-// Lanes are pixels.
+// One block of pixels [p, p + n) and channels [j, j + channels), transposed: lanes are pixels.
+template <Activation A, bool FULL>
+static OMNICONV_INLINE void finish_block(const FinishArgs& a, int64_t p, int n, int64_t j, int channels) {
+  f32 block[kWidth];
+#pragma GCC unroll 16
+  for (int r = 0; r < kWidth; ++r) block[r] = FULL || r < n ? load(a.c + (p + r) * a.panel + j) : zero();
+  transpose(block);
+#pragma GCC unroll 16
+  for (int c = 0; c < kWidth; ++c) {
+    if (!FULL && c >= channels) break;
+    f32 v = block[c];
+    if (a.scale) v = v * broadcast(a.scale[j + c]);
+    if (a.bias) v = v + broadcast(a.bias[j + c]);
+    if (a.residual) v = v + load_strided(a.residual + p * a.r_pixel + (j + c) * a.r_channel, a.r_pixel, n);
+    v = activate<A>(v, a.negative_slope);
+    float* y = a.y + p + (j + c) * a.y_channel;
+    if (FULL || n == kWidth)
+      store(y, v);
+    else
+      store_partial(y, v, n);
+  }
+}
+
 template <Activation A>
 static void finish_by_pixel(const FinishArgs& a) {
   for (int64_t j = 0; j < a.channels; j += kWidth) {
     const int channels = int(a.channels - j < kWidth ? a.channels - j : kWidth);
     for (int64_t p = 0; p < a.pixels; p += kWidth) {
       const int n = int(a.pixels - p < kWidth ? a.pixels - p : kWidth);
-      f32 block[kWidth];
-      for (int r = 0; r < kWidth; ++r) block[r] = r < n ? load(a.c + (p + r) * a.panel + j) : zero();
-      transpose(block);
-      float lines[kWidth][kWidth];
-      for (int c = 0; c < kWidth; ++c) store(lines[c], block[c]);
-      for (int c = 0; c < channels; ++c) {
-        f32 v = load(lines[c]);
-        if (a.scale) v = v * broadcast(a.scale[j + c]);
-        if (a.bias) v = v + broadcast(a.bias[j + c]);
-        if (a.residual) v = v + load_strided(a.residual + p * a.r_pixel + (j + c) * a.r_channel, a.r_pixel, n);
-        store_strided(a.y + p * a.y_pixel + (j + c) * a.y_channel, a.y_pixel, activate<A>(v, a.negative_slope), n);
-      }
+      // An activation unrolled sixteen times would only fill the instruction cache.
+      if (A == Activation::none && n == kWidth && channels == kWidth)
+        finish_block<A, true>(a, p, kWidth, j, kWidth);
+      else
+        finish_block<A, false>(a, p, n, j, channels);
     }
   }
 }

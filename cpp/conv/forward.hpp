@@ -39,12 +39,14 @@ void run_blocks(const Run& run, const Source& source, const Partition& part, cha
     const BlockRange block = part.block(p, task);
     if (state.block != block.id) state.windows = source.lay_out(block, at);
     state.block = block.id;
+    const int64_t pixel = block.first_row * p.axis[2].out + block.first_column;
     const int64_t first = part.first_panel(task), end = std::min(first + part.panels_per_chunk, panels.count());
     for (int64_t j = first; j < end; ++j) {
       const float* b = run.packed + block.group * panels.size(p.k()) + j * panels.width * p.k();
-      multiply_panel(kernels, state.windows, block.pixels(), p.k(), panels.vectors(j), b, sums);
-      finish_block(kernels, p, run.memory, block.first_row * p.axis[2].out + block.first_column, block.pixels(),
-                   block.group * p.co + j * panels.width, panels.used(j), sums, panels.lanes_of(j));
+      const int64_t channel = block.group * p.co + j * panels.width;
+      multiply_panel(kernels, state.windows, block.pixels(), p.k(), panels.vectors(j), b, sums,
+                     destination_of(p, run.memory, pixel, block.pixels(), channel, panels.used(j)));
+      finish_block(kernels, p, run.memory, pixel, block.pixels(), channel, panels.used(j), sums, panels.lanes_of(j));
     }
   });
 }

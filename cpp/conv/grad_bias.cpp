@@ -27,7 +27,8 @@ void sum_channels(const TensorView& grad, const TensorView& out) {
 
 void conv_grad_bias(const TensorView& grad, const TensorView& out) {
   if (grad.ndim < 3 || grad.ndim > 5)
-    throw Error(Code::invalid_argument, "grad has " + std::to_string(grad.ndim) + " dimensions; allowed are 3 to 5: batch, channels, spatial");
+    throw Error(Code::invalid_argument,
+                "grad has " + std::to_string(grad.ndim) + " dimensions; allowed are 3 to 5: batch, channels, spatial");
   conv::check_shape("out", out, grad.dtype, {&grad.shape[1], 1});
   conv::check_apart(out, "grad", grad);
   if (grad.dtype == DType::float32)

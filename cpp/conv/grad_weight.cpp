@@ -14,11 +14,11 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr size_t kBudget = size_t{1} << 20;            // windows of a block, as in im2win
-constexpr size_t kLimit = size_t{16} << 20;            // one window; beyond, the reference
-constexpr size_t kPartialBytes = size_t{32} << 20;     // partial sums of all slots
-constexpr int64_t kMaxSlots = 256;                     // 256 blocks in a chain err as much as 256 terms: 4e-7
-constexpr int64_t kTasks = 64;                         // enough to keep 16 cores busy
+constexpr size_t kBudget = size_t{1} << 20;         // windows of a block, as in im2win
+constexpr size_t kLimit = size_t{16} << 20;         // one window; beyond, the reference
+constexpr size_t kPartialBytes = size_t{32} << 20;  // partial sums of all slots
+constexpr int64_t kMaxSlots = 256;                  // 256 blocks in a chain err as much as 256 terms: 4e-7
+constexpr int64_t kTasks = 64;                      // enough to keep 16 cores busy
 
 struct Split {
   Partition blocks;
@@ -28,7 +28,7 @@ struct Split {
   Split(const Problem& p, const Kernels& k) : panels(p.co, k) {
     const WindowRows layout(p);
     blocks = partition(p, panels, 1, kBudget, [&](int64_t columns) {
-      return layout.row_floats(columns) * sizeof(float) + layout.copy_count(1) * sizeof(WindowRows::Copy);
+      return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1);
     });
     count = blocks.row_blocks * blocks.column_blocks;
     const int64_t room = int64_t(kPartialBytes / (group_floats(p) * p.groups * sizeof(float) + 1));
@@ -46,7 +46,7 @@ struct Split {
 struct WorkerMemory {
   const float** rows;
   float* grad;
-  WindowRows::Copy* copies;
+  WindowRows::Copy<float>* copies;
   float* windows;
 
   static size_t layout(const Problem& p, const Split& s, char* base, WorkerMemory* out) {
@@ -61,8 +61,9 @@ struct WorkerMemory {
     WorkerMemory m;
     m.rows = reinterpret_cast<const float**>(take(pixels * sizeof(float*)));
     m.grad = reinterpret_cast<float*>(take(pixels * s.panels.width * sizeof(float)));
-    m.copies = reinterpret_cast<WindowRows::Copy*>(take(layout.copy_count(s.blocks.rows_per_block) * sizeof(WindowRows::Copy)));
-    m.windows = reinterpret_cast<float*>(take(s.blocks.rows_per_block * layout.row_floats(s.blocks.columns_per_block) * sizeof(float)));
+    m.copies = reinterpret_cast<WindowRows::Copy<float>*>(take(layout.copy_bytes(s.blocks.rows_per_block)));
+    m.windows = reinterpret_cast<float*>(
+        take(s.blocks.rows_per_block * layout.row_floats(s.blocks.columns_per_block) * sizeof(float)));
     if (out) *out = m;
     return at;
   }
@@ -76,8 +77,9 @@ void pack_gradient(const Kernels& k, const Problem& p, const Operands& m, const 
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = block.first_row + r, h = row % ha.out, d = row / ha.out % da.out, n = row / ha.out / da.out;
     float* dst = out + r * block.columns * lanes;
-    k.pack({m.y + n * m.ys.n + channel * m.ys.c + d * m.ys.axis[0] + h * m.ys.axis[1] + block.first_column * m.ys.axis[2],
-            m.ys.c, m.ys.axis[2], used, block.columns, &dst, 1, lanes, nullptr});
+    k.pack(
+        {m.y + n * m.ys.n + channel * m.ys.c + d * m.ys.axis[0] + h * m.ys.axis[1] + block.first_column * m.ys.axis[2],
+         m.ys.c, m.ys.axis[2], used, block.columns, &dst, 1, lanes});
   }
 }
 
@@ -88,7 +90,8 @@ void add_block(const Kernels& k, const Problem& p, const Windows& w, int64_t pix
   for (int64_t s = 0; s < segments; ++s)
     for (int64_t i = 0; i < w.segment_length; i += k.tile_rows) {
       const int64_t rows = std::min<int64_t>(k.tile_rows, w.segment_length - i);
-      k.outer[vectors][rows]({w.rows, s * w.element_step + i, pixels, grad, partial + (s * w.segment_length + i) * lanes, add});
+      k.outer[vectors][rows](
+          {w.rows, s * w.element_step + i, pixels, grad, partial + (s * w.segment_length + i) * lanes, add});
     }
 }
 
@@ -98,20 +101,23 @@ void run_task(const WeightGradientRun& run, const Split& split, int64_t task, fl
   const WindowRows layout(p);
   WorkerMemory mine;
   WorkerMemory::layout(p, split, worker, &mine);
-  const int64_t chunk = task % split.chunks, slot = task / split.chunks % split.slots, group = task / split.chunks / split.slots;
+  const int64_t chunk = task % split.chunks, slot = task / split.chunks % split.slots,
+                group = task / split.chunks / split.slots;
   float* partial = partials + (slot * p.groups + group) * split.group_floats(p);
   const int64_t first = slot * split.blocks_per_slot, end = std::min(first + split.blocks_per_slot, split.count);
   const int64_t first_panel = chunk * split.panels_per_chunk;
   const int64_t end_panel = std::min(first_panel + split.panels_per_chunk, split.panels.count());
   for (int64_t b = first; b < end; ++b) {
     const BlockRange block = split.blocks.block(p, (group * split.count + b) * split.blocks.chunks);
-    layout.lay_out(k, run.memory, group, block.first_row, block.rows, block.first_column, block.columns, mine.windows, mine.copies);
+    layout.lay_out<float>({k.pack, mine.windows, mine.copies}, run.memory, group, block.first_row, block.rows,
+                          block.first_column, block.columns);
     for (int64_t i = 0; i < block.pixels(); ++i)
       mine.rows[i] = mine.windows + i / block.columns * layout.row_floats(block.columns) +
                      i % block.columns * layout.step * layout.column_stride;
     for (int64_t j = first_panel; j < end_panel; ++j) {
       const int64_t lanes = split.panels.lanes_of(j);
-      pack_gradient(k, p, run.memory, block, group * p.co + j * split.panels.width, split.panels.used(j), lanes, mine.grad);
+      pack_gradient(k, p, run.memory, block, group * p.co + j * split.panels.width, split.panels.used(j), lanes,
+                    mine.grad);
       add_block(k, p, layout.windows(mine.rows), block.pixels(), split.panels.vectors(j), mine.grad, b > first,
                 partial + j * split.panels.width * p.k());
     }
@@ -122,9 +128,11 @@ void run_task(const WeightGradientRun& run, const Split& split, int64_t task, fl
 void add_slots(const WeightGradientRun& run, const Split& split, int64_t task, const float* partials) {
   const Problem& p = run.problem;
   const WeightView& v = run.view;
-  const int64_t group = task / p.co, co = task % p.co, panel = co / split.panels.width, lanes = split.panels.lanes_of(panel);
+  const int64_t group = task / p.co, co = task % p.co, panel = co / split.panels.width,
+                lanes = split.panels.lanes_of(panel);
   const int64_t slot_floats = p.groups * split.group_floats(p);
-  const float* from = partials + group * split.group_floats(p) + panel * split.panels.width * p.k() + co % split.panels.width;
+  const float* from =
+      partials + group * split.group_floats(p) + panel * split.panels.width * p.k() + co % split.panels.width;
   float* to = run.dw + v.offset + group * v.group + co * v.co;
   for (int64_t kw = 0; kw < p.axis[2].taps; ++kw)
     for (int64_t kd = 0; kd < p.axis[0].taps; ++kd)
@@ -140,8 +148,7 @@ void add_slots(const WeightGradientRun& run, const Split& split, int64_t task, c
 
 std::string grad_weight_decline(const Problem& p) {
   const WindowRows layout(p);
-  const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) +
-                       double(layout.copy_count(1)) * sizeof(WindowRows::Copy);
+  const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) + double(layout.copy_bytes(1));
   if (bytes > double(kLimit))
     return "one window takes " + std::to_string(int64_t(bytes)) + " bytes; a block holds " + std::to_string(kLimit);
   return "";
@@ -152,9 +159,9 @@ size_t grad_weight_workspace(const Problem& p, Target target) {
   return split.partial_bytes(p) + target.threads * WorkerMemory::layout(p, split, nullptr, nullptr);
 }
 
-double grad_weight_cost(const Problem& p, Layout layout, Target target) {
+double grad_weight_cost(const Problem& p, Target target) {
   const double floats = double(p.rows()) * p.groups * WindowRows(p).row_floats(p.axis[2].out);
-  return multiply_cycles(p, target) + floats * (layout.channels_contiguous ? 0.25 : 0.5) / target.threads;
+  return multiply_cycles(p, target) + floats * 0.5 / target.threads;
 }
 
 void grad_weight(const WeightGradientRun& run) {

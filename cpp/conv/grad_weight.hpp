@@ -18,7 +18,7 @@ struct WeightGradientRun {
 
 std::string grad_weight_decline(const Problem& p);
 size_t grad_weight_workspace(const Problem& p, Target target);
-double grad_weight_cost(const Problem& p, Layout layout, Target target);
+double grad_weight_cost(const Problem& p, Target target);
 void grad_weight(const WeightGradientRun& run);
 
 }  // namespace omniconv::conv

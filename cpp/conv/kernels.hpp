@@ -24,6 +24,10 @@ struct TileArgs {
   const float* b;
   float* c;
   bool add;
+  // Output that this tile will become: `touch_count` addresses, touch_step floats apart, fetched for writing while
+  // the sums run. Written cold, a line costs 13 cycles of waiting for ownership (100 ns over 16 fill buffers).
+  const float* touch = nullptr;
+  int64_t touch_step = 0, touch_count = 0;
 };
 
 // c[i, j] (+)= sum_p a_p[offset + i] * b[p, j], i over taps x channels of a window, p over `count` pixels.
@@ -36,14 +40,26 @@ struct OuterArgs {
 };
 
 // dst[t][place(j) + i] = src[i * row_stride + j * column_stride] for i < rows, j < columns and every t < copies;
-// place(j) is place[j] where given, else j * dst_stride.
-struct PackArgs {
+// place(j) is place[j] where given, else j * dst_stride. Where `row_sources` is given, row i starts at
+// row_sources[i] instead, null for a row of zeros.
+// Element is float, or Part: three bfloat16 parts, the second and third `plane` and 2 * `plane` elements behind.
+using Part = uint16_t;
+// Magnitudes that three parts can stand for, as bits of a float32: 2^-50 to 2^60; zero as well.
+inline constexpr uint32_t kSplitLowest = uint32_t(127 - 50) << 23, kSplitHighest = uint32_t(127 + 60) << 23;
+template <class Element>
+struct PackArgsOf {
   const float* src;
   int64_t row_stride, column_stride, rows, columns;
-  float* const* dst;
+  Element* const* dst;
   int64_t copies, dst_stride;
-  const int64_t* place;
+  const int64_t* place = nullptr;
+  const float* const* row_sources = nullptr;
+  int64_t shift = 0;  // added to every row's start
+  int64_t ahead = 0;  // distance to the elements that will be packed next, fetched meanwhile; 0: none
+  int64_t plane = 0;
+  uint32_t* unusual = nullptr;  // Part: made nonzero by a value that three parts cannot stand for, stored as zero
 };
+using PackArgs = PackArgsOf<float>;
 
 // y[p * y_pixel + j * y_channel] = activation(c[p, j] * scale[j] + bias[j] + residual[...]), c dense [pixels, panel].
 struct FinishArgs {
@@ -62,27 +78,54 @@ struct FinishArgs {
 using TileFn = void (*)(const TileArgs&);
 using OuterFn = void (*)(const OuterArgs&);
 
+// Products of float32 numbers as products of bfloat16 parts; see split.hpp.
+struct SplitTileArgs {
+  const Part* a[2];              // first parts of the first window of each of two tiles of pixels; a[1] null: one tile
+  int64_t a_plane;               // elements between parts
+  int64_t a_step;                // elements between the windows of a tile
+  int64_t segment_step, chunks;  // segments are segment_step elements apart, each of `chunks` steps of 32 elements
+  int64_t first, count;          // steps to take now, counted over all segments
+  const Part* b;  // [segment][chunk][part][16 channels] of tiles 16 x 32, for one or two times 16 channels
+  int b_tiles;
+  const float* from[2];  // sums so far, null at the first step
+  float* c[2];
+  int64_t c_stride;    // floats, of both
+  const float* touch;  // as in TileArgs
+  int64_t touch_step, touch_count;
+};
+
+struct SplitKernels {
+  void (*pack)(const PackArgsOf<Part>&);
+  // One segment of `length` rows of a packed panel of `lanes` (16 or 32) channels as tiles; nonzero: unusual values.
+  uint32_t (*pack_weights)(const float* panel, int64_t length, int64_t lanes, Part* out);
+  void (*configure)(int rows);  // the calling thread's tiles have so many rows from here to release()
+  void (*release)();
+  void (*multiply)(const SplitTileArgs&);
+};
+
 struct Kernels {
-  int lanes;         // floats per vector
-  int tile_rows;     // largest tile
-  int tile_vectors;  // vectors per panel; the last panel may be one vector wide
-  TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];    // [vectors][rows], from 1
+  int lanes;                                           // floats per vector
+  int tile_rows;                                       // largest tile
+  int tile_vectors;                                    // vectors per panel; the last panel may be one vector wide
+  TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];  // [vectors][rows], from 1
   OuterFn outer[kMaxTileVectors + 1][kMaxTileRows + 1];
   void (*pack)(const PackArgs&);
   void (*finish)(const FinishArgs&);
-  double peak;       // floating point operations per cycle and core, for predictions
+  double peak;                // floating point operations per cycle and core, for predictions
+  const SplitKernels* split;  // null where the ISA has no matrix unit
 };
 
 const Kernels& kernels();  // of the current ISA
 
-#define OMNICONV_CONV_ISA(isa) \
-  namespace isa {              \
+#define OMNICONV_CONV_ISA(isa)   \
+  namespace isa {                \
   const Kernels& conv_kernels(); \
   }
 OMNICONV_CONV_ISA(scalar)
 OMNICONV_CONV_ISA(neon)
 OMNICONV_CONV_ISA(avx2)
 OMNICONV_CONV_ISA(avx512)
+OMNICONV_CONV_ISA(amx)
 #undef OMNICONV_CONV_ISA
 
 }  // namespace omniconv::conv

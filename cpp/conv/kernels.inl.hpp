@@ -27,7 +27,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   k.tile_vectors = 2;
   fill_tiles<1, ROWS>(k);
   fill_tiles<2, ROWS>(k);
-  k.pack = pack;
+  k.pack = pack<float>;
   k.finish = finish;
   k.peak = flops_per_cycle;
   return k;

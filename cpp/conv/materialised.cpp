@@ -10,7 +10,8 @@ namespace {
 // Windows found in a matrix that is already there: window (row, column) starts at row * row_floats + column * step.
 class MatrixSource {
  public:
-  MatrixSource(const Problem& p, const float* matrix, int64_t group_floats, int64_t row_floats, int64_t step, Windows shape)
+  MatrixSource(const Problem& p, const float* matrix, int64_t group_floats, int64_t row_floats, int64_t step,
+               Windows shape)
       : p_(p), matrix_(matrix), group_floats_(group_floats), row_floats_(row_floats), step_(step), shape_(shape) {}
 
   static size_t block_bytes(const Problem&, const Partition& part) { return part.max_pixels() * sizeof(float*); }
@@ -34,7 +35,8 @@ class MatrixSource {
 };
 
 Partition partition_of(const Problem& p, Target t) {
-  return partition(p, Panels(p.co, t.kernels), t.threads, size_t{1} << 30, [](int64_t columns) { return size_t(columns); });
+  return partition(p, Panels(p.co, t.kernels), t.threads, size_t{1} << 30,
+                   [](int64_t columns) { return size_t(columns); });
 }
 
 size_t nest_bytes(const Problem& p, Target t) {
@@ -50,17 +52,19 @@ std::string decline_size(double bytes) {
 
 size_t im2win_floats(const Problem& p) { return size_t(p.groups) * p.rows() * WindowRows(p).row_floats(p.axis[2].out); }
 
-size_t im2win_scratch(const Problem& p) { return align64(WindowRows(p).copy_count(1) * sizeof(WindowRows::Copy)); }
+size_t im2win_scratch(const Problem& p) { return align64(WindowRows(p).copy_bytes(1)); }
 
 std::string im2win_decline(const Problem& p, Layout) {
-  return decline_size(double(p.groups) * p.rows() * WindowRows(p).row_floats(p.axis[2].out) * sizeof(float));
+  const WindowRows layout(p);
+  return decline_size(double(p.groups) * p.rows() * layout.columns(p.axis[2].out) * layout.column_stride *
+                      sizeof(float));
 }
 
 size_t im2win_workspace(const Problem& p, Target t) {
   return align64(im2win_floats(p) * sizeof(float)) + t.threads * im2win_scratch(p) + nest_bytes(p, t);
 }
 
-double im2win_cost(const Problem& p, Layout, Target t) {
+double im2win_cost(const Problem& p, Target t) {
   // Written to and read from DRAM, about 2 bytes a cycle and core.
   return multiply_cycles(p, t) + double(im2win_floats(p)) * 2 * sizeof(float) / 2 / t.threads;
 }
@@ -74,10 +78,12 @@ void im2win_run(const Run& run) {
   char* scratch = run.workspace + align64(im2win_floats(p) * sizeof(float));
   char* rest = scratch + run.target.threads * im2win_scratch(p);
   parallel_for(p.groups * p.rows(), run.target.threads, [&](int64_t task, int worker) {
-    auto* copies = reinterpret_cast<WindowRows::Copy*>(scratch + worker * im2win_scratch(p));
-    layout.lay_out(k, run.memory, task / p.rows(), task % p.rows(), 1, 0, p.axis[2].out, matrix + task * floats, copies);
+    auto* copies = reinterpret_cast<WindowRows::Copy<float>*>(scratch + worker * im2win_scratch(p));
+    layout.lay_out<float>({k.pack, matrix + task * floats, copies}, run.memory, task / p.rows(), task % p.rows(), 1, 0,
+                          p.axis[2].out);
   });
-  const MatrixSource source(p, matrix, p.rows() * floats, floats, layout.step * layout.column_stride, layout.windows(nullptr));
+  const MatrixSource source(p, matrix, p.rows() * floats, floats, layout.step * layout.column_stride,
+                            layout.windows(nullptr));
   run_blocks(run, source, partition_of(p, run.target), rest);
 }
 
@@ -99,7 +105,7 @@ size_t im2col_workspace(const Problem& p, Target t) {
   return align64(im2col_floats(p) * sizeof(float)) + nest_bytes(one_image(p), t);
 }
 
-double im2col_cost(const Problem& p, Layout, Target t) {
+double im2col_cost(const Problem& p, Target t) {
   return multiply_cycles(p, t) + double(im2col_floats(p)) * p.batch * 2 * sizeof(float) / 2 / t.threads;
 }
 
@@ -123,8 +129,8 @@ void fill_im2col(const Kernels& kernels, const Problem& p, const Operands& m, in
           }
           int64_t count = 1;  // pixels inside the input lie at a constant distance
           if (at == w) count = std::min(wa.out - o, (wa.in - 1 - at) / wa.stride + 1);
-          kernels.pack({x + d * m.xs.axis[0] + h * m.xs.axis[1] + w * m.xs.axis[2], m.xs.c, wa.stride * m.xs.axis[2], p.ci,
-                        count, &dst, 1, k, nullptr});
+          kernels.pack({x + d * m.xs.axis[0] + h * m.xs.axis[1] + w * m.xs.axis[2], m.xs.c, wa.stride * m.xs.axis[2],
+                        p.ci, count, &dst, 1, k});
           o += count - 1;
         }
       }
@@ -142,15 +148,19 @@ void im2col_run(const Run& run) {
     m.x = run.memory.x + n * m.xs.n;
     m.y = run.memory.y + n * m.ys.n;
     m.residual = run.memory.residual ? run.memory.residual + n * m.rs.n : nullptr;
-    parallel_for(image.groups * rows, run.target.threads,
-                 [&](int64_t task, int) { fill_im2col(k, image, m, task / rows, task % rows, matrix + task * floats); });
+    parallel_for(image.groups * rows, run.target.threads, [&](int64_t task, int) {
+      fill_im2col(k, image, m, task / rows, task % rows, matrix + task * floats);
+    });
     run_blocks({image, m, run.packed, run.workspace, run.target}, source, partition_of(image, run.target), rest);
   }
 }
 
 }  // namespace
 
-const Algorithm kIm2winFull = {"im2win_full", "the papers' transform of the whole input", im2win_decline, im2win_workspace, im2win_cost, im2win_run};
-const Algorithm kIm2col = {"im2col", "explicit GEMM, one image at a time", im2col_decline, im2col_workspace, im2col_cost, im2col_run};
+const Algorithm kIm2winFull = {"im2win_full",  "the papers' transform of the whole input",
+                               im2win_decline, im2win_workspace,
+                               im2win_cost,    im2win_run};
+const Algorithm kIm2col = {
+    "im2col", "explicit GEMM, one image at a time", im2col_decline, im2col_workspace, im2col_cost, im2col_run};
 
 }  // namespace omniconv::conv

@@ -24,6 +24,7 @@ void extent(const TensorView& v, const char** low, const char** high) {
 
 // Whether two elements of a view may be one in memory: axes by stride, each must step over all smaller ones.
 bool overlaps_itself(const TensorView& v) {
+  if (v.size() == 0) return false;
   int axes[kMaxDims], count = 0;
   for (int i = 0; i < v.ndim; ++i) {
     if (v.shape[i] == 1) continue;
@@ -48,9 +49,11 @@ void check_shape(const char* name, const TensorView& v, DType dtype, std::span<c
   const std::string who = name;
   if (!v.defined()) throw Error(Code::invalid_argument, who + " is missing");
   if (v.dtype != dtype)
-    throw Error(Code::type_error, who + " has dtype " + omniconv::name(v.dtype) + "; the other arrays have " + omniconv::name(dtype));
+    throw Error(Code::type_error,
+                who + " has dtype " + omniconv::name(v.dtype) + "; the other arrays have " + omniconv::name(dtype));
   if (v.ndim != int(shape.size()) || !std::equal(shape.begin(), shape.end(), v.shape.begin()))
-    throw Error(Code::invalid_argument, who + " has shape " + string_of(v) + "; expected is " + shape_string(shape.data(), int(shape.size())));
+    throw Error(Code::invalid_argument,
+                who + " has shape " + string_of(v) + "; expected is " + shape_string(shape.data(), int(shape.size())));
   if (!v.data && v.size() > 0) throw Error(Code::invalid_argument, who + " has no data");
 }
 
@@ -59,14 +62,18 @@ void check_apart(const TensorView& out, const char* name, const TensorView& in) 
   const char *a, *b, *c, *d;
   extent(out, &a, &b);
   extent(in, &c, &d);
-  if (a < d && c < b) throw Error(Code::invalid_argument, std::string("out overlaps ") + name + "; it must be memory of its own");
+  if (a < d && c < b)
+    throw Error(Code::invalid_argument, std::string("out overlaps ") + name + "; it must be memory of its own");
 }
 
-void check_weight(const ConvDesc& desc, const TensorView& weight) { check_shape("weight", weight, desc.dtype, desc.w_shape); }
+void check_weight(const ConvDesc& desc, const TensorView& weight) {
+  check_shape("weight", weight, desc.dtype, desc.w_shape);
+}
 
 void check_operands(const ConvDesc& desc, std::span<const int64_t> y, const ConvOperands& o, bool packed) {
   const bool forward = desc.op == ConvOp::forward, grad_weight = desc.op == ConvOp::grad_weight;
-  const std::span<const int64_t> out = forward ? y : std::span<const int64_t>(grad_weight ? desc.w_shape : desc.x_shape);
+  const std::span<const int64_t> out =
+      forward ? y : std::span<const int64_t>(grad_weight ? desc.w_shape : desc.x_shape);
   const int64_t channels[] = {channels_of(desc)};
   const char* a = forward ? "x" : "grad";
   check_shape(a, o.a, desc.dtype, forward ? std::span<const int64_t>(desc.x_shape) : y);
@@ -75,8 +82,10 @@ void check_operands(const ConvDesc& desc, std::span<const int64_t> y, const Conv
   else if (!packed)
     check_weight(desc, o.b);
   check_shape("out", o.out, desc.dtype, out);
-  if (overlaps_itself(o.out)) throw Error(Code::invalid_argument, "out of shape " + string_of(o.out) + " overlaps itself");
-  for (const auto& [name, view] : {std::pair("bias", &o.bias), std::pair("scale", &o.scale), std::pair("residual", &o.residual)})
+  if (overlaps_itself(o.out))
+    throw Error(Code::invalid_argument, "out of shape " + string_of(o.out) + " overlaps itself");
+  for (const auto& [name, view] :
+       {std::pair("bias", &o.bias), std::pair("scale", &o.scale), std::pair("residual", &o.residual)})
     if (grad_weight && view->defined())
       throw Error(Code::invalid_argument, std::string(name) + " is given; the gradient of the weights takes none");
   if (o.bias.defined()) check_shape("bias", o.bias, desc.dtype, channels);
@@ -163,12 +172,15 @@ void fill_epilogue(const Problem& p, const Operands& m, int threads) {
   });
 }
 
-void fold_border(const Problem& p, const Problem& padded, const float* grad, const Strides& gs, const Operands& m, int threads) {
+void fold_border(const Problem& p, const Problem& padded, const float* grad, const Strides& gs, const Operands& m,
+                 int threads) {
   for_each_plane(p.batch, p.groups * p.ci, threads, [&](int64_t n, int64_t c) {
     float* y = m.y + n * m.ys.n + c * m.ys.c;
     const float* g = grad + n * gs.n + c * gs.c;
     const int64_t in[kAxes] = {p.axis[0].in, p.axis[1].in, p.axis[2].in};
-    auto at = [&](const Strides& s, int64_t d, int64_t h, int64_t w) { return d * s.axis[0] + h * s.axis[1] + w * s.axis[2]; };
+    auto at = [&](const Strides& s, int64_t d, int64_t h, int64_t w) {
+      return d * s.axis[0] + h * s.axis[1] + w * s.axis[2];
+    };
     for (int64_t d = 0; d < in[0]; ++d)
       for (int64_t h = 0; h < in[1]; ++h)
         for (int64_t w = 0; w < in[2]; ++w) y[at(m.ys, d, h, w)] = 0;

@@ -35,6 +35,7 @@ void fill_epilogue(const Problem& p, const Operands& m, int threads);
 
 // The gradient of the padded input becomes the gradient of the input: each source takes its own element and every
 // border element that was copied from it, in a fixed order; then the epilogue of `m`.
-void fold_border(const Problem& p, const Problem& padded, const float* grad, const Strides& gs, const Operands& m, int threads);
+void fold_border(const Problem& p, const Problem& padded, const float* grad, const Strides& gs, const Operands& m,
+                 int threads);
 
 }  // namespace omniconv::conv

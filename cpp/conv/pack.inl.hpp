@@ -13,67 +13,105 @@ namespace OMNICONV_ISA_NS {
 
 using namespace omniconv::OMNICONV_ISA_NS;
 
-static OMNICONV_INLINE int64_t place_of(const PackArgs& p, int64_t column) {
+template <class Element>
+static OMNICONV_INLINE int64_t place_of(const PackArgsOf<Element>& p, int64_t column) {
   return p.place ? p.place[column] : column * p.dst_stride;
 }
 
+// Null stands for a row of zeros.
+template <class Element>
+static OMNICONV_INLINE const float* row_of(const PackArgsOf<Element>& p, int64_t row) {
+  if (!p.row_sources) return p.src + row * p.row_stride + p.shift;
+  return p.row_sources[row] ? p.row_sources[row] + p.shift : nullptr;
+}
+
+// How the first n lanes of a vector are stored as so many elements; Store<Part> is in split.inl.hpp.
+template <class Element>
+struct Store;
+template <>
+struct Store<float> {
+  static OMNICONV_INLINE void put(const PackArgs&, float* at, f32 v, int n, uint32_t&) {
+    if (n == kWidth)
+      store(at, v);
+    else
+      store_partial(at, v, n);
+  }
+};
+
 // Source columns are contiguous: every column of `rows` elements is copied.
-static void pack_copy(const PackArgs& p) {
+template <class Element>
+static void pack_copy(const PackArgsOf<Element>& p, uint32_t& unusual) {
   const int64_t whole = p.rows / kWidth * kWidth;
   const int tail = int(p.rows - whole);
   for (int64_t j = 0; j < p.columns; ++j) {
-    const float* src = p.src + j * p.column_stride;
+    const float* src = p.src + p.shift + j * p.column_stride;
     const int64_t at = place_of(p, j);
     for (int64_t t = 0; t < p.copies; ++t) {
-      float* dst = p.dst[t] + at;
-      for (int64_t i = 0; i < whole; i += kWidth) store(dst + i, load(src + i));
-      if (tail) store_partial(dst + whole, load_partial(src + whole, tail), tail);
+      Element* dst = p.dst[t] + at;
+      for (int64_t i = 0; i < whole; i += kWidth) Store<Element>::put(p, dst + i, load(src + i), kWidth, unusual);
+      if (tail) Store<Element>::put(p, dst + whole, load_partial(src + whole, tail), tail, unusual);
     }
+  }
+}
+
+// One block of rows [i, i + rows) and columns [j, j + columns). FULL: kWidth of both, without a test per line.
+template <bool FULL, class Element>
+static OMNICONV_INLINE void transpose_block(const PackArgsOf<Element>& p, int64_t i, int rows, int64_t j, int columns,
+                                            uint32_t& unusual) {
+  f32 block[kWidth];
+#pragma GCC unroll 16
+  for (int r = 0; r < kWidth; ++r) {
+    const float* src = FULL || r < rows ? row_of(p, i + r) : nullptr;
+    if (p.ahead && src) prefetch_read(src + j + p.ahead);
+    block[r] = !src ? zero() : FULL || columns == kWidth ? load(src + j) : load_partial(src + j, columns);
+  }
+  transpose(block);
+#pragma GCC unroll 16
+  for (int c = 0; c < kWidth; ++c) {
+    if (!FULL && c >= columns) break;
+    const int64_t at = place_of(p, j + c) + i;
+    for (int64_t t = 0; t < p.copies; ++t)
+      Store<Element>::put(p, p.dst[t] + at, block[c], FULL ? kWidth : rows, unusual);
   }
 }
 
 // Source rows are contiguous: kWidth x kWidth blocks are transposed in registers.
-static void pack_transpose(const PackArgs& p) {
+template <class Element>
+static void pack_transpose(const PackArgsOf<Element>& p, uint32_t& unusual) {
   for (int64_t i = 0; i < p.rows; i += kWidth) {
     const int rows = int(p.rows - i < kWidth ? p.rows - i : kWidth);
     for (int64_t j = 0; j < p.columns; j += kWidth) {
       const int columns = int(p.columns - j < kWidth ? p.columns - j : kWidth);
-      const float* src = p.src + i * p.row_stride + j;
-      f32 block[kWidth];
-      for (int r = 0; r < kWidth; ++r)
-        block[r] = r >= rows ? zero() : columns == kWidth ? load(src + r * p.row_stride) : load_partial(src + r * p.row_stride, columns);
-      transpose(block);
-      float lines[kWidth][kWidth];
-      for (int c = 0; c < kWidth; ++c) store(lines[c], block[c]);
-      for (int c = 0; c < columns; ++c) {
-        const f32 line = load(lines[c]);
-        const int64_t at = place_of(p, j + c) + i;
-        if (rows == kWidth)
-          for (int64_t t = 0; t < p.copies; ++t) store(p.dst[t] + at, line);
-        else
-          for (int64_t t = 0; t < p.copies; ++t) store_partial(p.dst[t] + at, line, rows);
-      }
+      if (rows == kWidth && columns == kWidth)
+        transpose_block<true>(p, i, kWidth, j, kWidth, unusual);
+      else
+        transpose_block<false>(p, i, rows, j, columns, unusual);
     }
   }
 }
 
-static void pack_strided(const PackArgs& p) {
-  for (int64_t j = 0; j < p.columns; ++j) {
-    const int64_t at = place_of(p, j);
-    for (int64_t i = 0; i < p.rows; ++i) {
-      const float value = p.src[i * p.row_stride + j * p.column_stride];
-      for (int64_t t = 0; t < p.copies; ++t) p.dst[t][at + i] = value;
+template <class Element>
+static void pack_strided(const PackArgsOf<Element>& p, uint32_t& unusual) {
+  for (int64_t i = 0; i < p.rows; ++i) {
+    const float* src = row_of(p, i);
+    for (int64_t j = 0; j < p.columns; ++j) {
+      const f32 value = broadcast(src ? src[j * p.column_stride] : 0.0f);
+      const int64_t at = place_of(p, j) + i;
+      for (int64_t t = 0; t < p.copies; ++t) Store<Element>::put(p, p.dst[t] + at, value, 1, unusual);
     }
   }
 }
 
-static void pack(const PackArgs& p) {
-  if (p.row_stride == 1 || p.rows == 1)
-    pack_copy(p);
+template <class Element>
+static void pack(const PackArgsOf<Element>& p) {
+  uint32_t unusual = 0;
+  if (!p.row_sources && (p.row_stride == 1 || p.rows == 1))
+    pack_copy(p, unusual);
   else if (p.column_stride == 1)
-    pack_transpose(p);
+    pack_transpose(p, unusual);
   else
-    pack_strided(p);
+    pack_strided(p, unusual);
+  if (p.unusual) *p.unusual |= unusual;
 }
 
 }  // namespace OMNICONV_ISA_NS

@@ -14,8 +14,8 @@
 
 namespace omniconv {
 
-using conv::align64;
 using conv::Algorithm;
+using conv::align64;
 using conv::kAxes;
 using conv::Layout;
 using conv::Operands;
@@ -46,15 +46,18 @@ Work make_work(const ConvDesc& desc) {
     work.phases.push_back(whole);
   } else if (desc.op == ConvOp::grad_input) {
     work.folded = desc.padding_mode != PaddingMode::zeros;
-    work.phases = conv::input_gradient_phases(work.folded ? conv::padded_problem(work.problem) : work.problem, &work.covered);
+    work.phases =
+        conv::input_gradient_phases(work.folded ? conv::padded_problem(work.problem) : work.problem, &work.covered);
   }
   return work;
 }
 
-std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout) {
+std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout,
+                    const conv::Kernels& kernels) {
   if (desc.dtype != DType::float32) return "float64 runs on the reference alone";
   if (desc.op == ConvOp::grad_weight)
     return &a == &conv::kIm2win ? conv::grad_weight_decline(work.problem) : "has no gradient of the weights";
+  if (a.needs_split && !kernels.split) return "the instruction set in force has no matrix unit";
   for (const Phase& phase : work.phases) {
     const std::string why = a.decline(phase.problem, layout);
     if (!why.empty()) return why;
@@ -69,10 +72,10 @@ size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, 
   return most;
 }
 
-double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
-  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, layout, target) / kCyclesPerSecond;
+double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Target target) {
+  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
-  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, layout, target);
+  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, target);
   return cycles / kCyclesPerSecond;
 }
 
@@ -86,11 +89,11 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     const Algorithm& a = *conv::kAlgorithms[i];
     AlgorithmInfo info;
     info.name = a.name;
-    info.reason = decline(desc, work, a, layout);
+    info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
-      info.cost = cost_of(desc, work, a, layout, target);
+      info.cost = cost_of(desc, work, a, target);
     }
     all.push_back(info);
   }
@@ -117,7 +120,7 @@ const Algorithm* choose(const ConvDesc& desc, const Work& work, Layout layout, T
     for (int i = 0; i < conv::kAlgorithmCount; ++i) names += std::string(", '") + conv::kAlgorithms[i]->name + "'";
     throw Error(Code::invalid_argument, "algorithm is '" + desc.algorithm + "'; allowed are " + names);
   }
-  *why = decline(desc, work, *a, layout);
+  *why = decline(desc, work, *a, layout, target.kernels);
   return a;
 }
 
@@ -153,13 +156,24 @@ struct ConvPlan::Impl {
     const Target t = target(num_threads());
     for (int last = 0; last < 2; ++last) chosen[last] = choose(desc, work, {last == 1}, t, &declined[last]);
     const Algorithm* expected = chosen[desc.channels_last];
-    if (!declined[0].empty() && !declined[1].empty())
-      throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[desc.channels_last]);
+    if (!declined[desc.channels_last].empty())
+      throw Error(Code::not_supported,
+                  "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[desc.channels_last]);
     algorithm = expected ? expected->name : kReference;
     for (const Phase& phase : work.phases) {
       packed_at.push_back(packed_floats);
-      packed_floats += chosen[0] || chosen[1] ? align64(conv::packed_floats(kernels, phase.problem) * 4) / 4 : 0;
+      if (!chosen[0] && !chosen[1]) continue;
+      packed_floats += conv::packed_floats_aligned(kernels, phase.problem);
+      if (const Algorithm* own = with_extra())
+        packed_floats += align64(own->extra_floats(phase.problem, kernels) * 4) / 4;
     }
+  }
+
+  // The one of the two that keeps weights of its own; there is but one such algorithm.
+  const Algorithm* with_extra() const {
+    for (int last = 0; last < 2; ++last)
+      if (chosen[last] && chosen[last]->pack_extra && declined[last].empty()) return chosen[last];
+    return nullptr;
   }
 
   size_t small_bytes() const { return align64(4 * channels() * sizeof(double)); }  // dense copies of bias and scale
@@ -177,7 +191,8 @@ struct ConvPlan::Impl {
       if (chosen[last] && declined[last].empty())
         most = std::max(most, workspace_of(desc, work, *chosen[last], target(threads)));
     const bool keeps = packed.data() || desc.op == ConvOp::grad_weight;
-    return small_bytes() + (chosen[0] || chosen[1] ? padded_bytes() : 0) + (keeps ? 0 : packed_floats * sizeof(float)) + most;
+    return small_bytes() + (chosen[0] || chosen[1] ? padded_bytes() : 0) + (keeps ? 0 : packed_floats * sizeof(float)) +
+           most;
   }
 
   // The weights of a phase inside the weights of the forward convolution.
@@ -206,7 +221,11 @@ struct ConvPlan::Impl {
   void pack_into(const TensorView& w, float* to) const {
     for (size_t i = 0; i < work.phases.size(); ++i) {
       const Phase& phase = work.phases[i];
-      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w), to + packed_at[i]);
+      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w),
+                         to + packed_at[i]);
+      float* panels = to + packed_at[i];
+      if (const Algorithm* own = with_extra())
+        own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
     }
   }
 
@@ -245,7 +264,8 @@ void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T
   }
 }
 
-void ConvPlan::Impl::run_phases(const Algorithm& a, const Operands& m, const float* weights, char* workspace, int threads) const {
+void ConvPlan::Impl::run_phases(const Algorithm& a, const Operands& m, const float* weights, char* workspace,
+                                int threads) const {
   if (!work.covered) {
     Problem empty = work.folded ? conv::padded_problem(work.problem) : work.problem;
     for (conv::Axis& axis : empty.axis) axis.out = axis.in;
@@ -264,7 +284,8 @@ void ConvPlan::Impl::run_phases(const Algorithm& a, const Operands& m, const flo
   }
 }
 
-void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Operands m, char* workspace, int threads) const {
+void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Operands m, char* workspace,
+                                 int threads) const {
   if (desc.op == ConvOp::grad_weight) {
     Phase whole;
     whole.problem = work.problem;
@@ -272,7 +293,8 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
     m.xs = conv::strides_of(o.b);
     m.y = static_cast<float*>(o.a.data);
     m.ys = conv::strides_of(o.a);
-    return conv::grad_weight({work.problem, m, static_cast<float*>(o.out.data), weight_view(whole, o.out), workspace, target(threads)});
+    return conv::grad_weight(
+        {work.problem, m, static_cast<float*>(o.out.data), weight_view(whole, o.out), workspace, target(threads)});
   }
   m.x = static_cast<const float*>(o.a.data);
   m.xs = conv::strides_of(o.a);
@@ -281,7 +303,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   m.residual = static_cast<const float*>(o.residual.data);
   if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
   m.activation = desc.activation;
-  m.negative_slope = desc.negative_slope;
+  m.negative_slope = float(desc.negative_slope);
   auto* weights = static_cast<float*>(packed.data());
   if (!weights) {
     weights = reinterpret_cast<float*>(workspace);
@@ -302,18 +324,21 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
 
 void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
   ConvOperands o = operands;
-  if (!reference_weight.empty()) o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
+  if (!reference_weight.empty())
+    o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
   conv::check_operands(desc, y_shape, o, packed.data() != nullptr);
   if (o.out.size() == 0) return;
   const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
   const Algorithm* a = chosen[contiguous];
   if (!declined[contiguous].empty())
-    throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[contiguous]);
+    throw Error(Code::not_supported,
+                "algorithm '" + desc.algorithm + "' cannot run this problem: " + declined[contiguous]);
   char* small = workspace;
   workspace += small_bytes();
   if (desc.dtype == DType::float64) {
     auto* copies = reinterpret_cast<double*>(small);
-    return run_reference<double>(o, conv::dense_vector(o.bias, copies), conv::dense_vector(o.scale, copies + channels()));
+    return run_reference<double>(o, conv::dense_vector(o.bias, copies),
+                                 conv::dense_vector(o.scale, copies + channels()));
   }
   auto* copies = reinterpret_cast<float*>(small);
   Operands m;
@@ -350,8 +375,8 @@ void ConvPlan::run(const ConvOperands& operands, void* workspace, size_t bytes) 
   const int threads = num_threads();
   const size_t needed = impl_->workspace_bytes(threads);
   if (bytes < needed)
-    throw Error(Code::invalid_argument, "workspace has " + std::to_string(bytes) + " bytes; the plan needs " + std::to_string(needed) +
-                                            " with " + std::to_string(threads) + " thread(s)");
+    throw Error(Code::invalid_argument, "workspace has " + std::to_string(bytes) + " bytes; the plan needs " +
+                                            std::to_string(needed) + " with " + std::to_string(threads) + " thread(s)");
   if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
     throw Error(Code::invalid_argument, "workspace is not aligned to " + std::to_string(kAlignment) + " bytes");
   impl_->run(operands, static_cast<char*>(workspace), threads);
@@ -380,13 +405,15 @@ std::string ConvPlan::explain() const {
   std::string text = "conv" + std::to_string(s.desc.spatial) + "d " + ops[int(s.desc.op)] + " x " +
                      shape_string(s.desc.x_shape.data(), int(s.desc.x_shape.size())) + " w " +
                      shape_string(s.desc.w_shape.data(), int(s.desc.w_shape.size())) + " " + name(s.desc.dtype) + "\n";
-  std::snprintf(line, sizeof line, "%.3f GFLOP, %lld pixels x %lld channels x %lld terms, %zu phase(s), %d thread(s)\n", p.flops() * 1e-9,
-                (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(), s.work.phases.size(), num_threads());
+  std::snprintf(line, sizeof line, "%.3f GFLOP, %lld pixels x %lld channels x %lld terms, %zu phase(s), %d thread(s)\n",
+                p.flops() * 1e-9, (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(),
+                s.work.phases.size(), num_threads());
   text += line;
   for (const AlgorithmInfo& a : survey(s.desc, s.work, {s.desc.channels_last}, s.target(num_threads()))) {
     if (a.usable)
-      std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n", a.name == s.algorithm ? "*" : " ",
-                    a.name.c_str(), a.cost * 1e3, double(a.workspace_bytes) / (1 << 20));
+      std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n",
+                    a.name == s.algorithm ? "*" : " ", a.name.c_str(), a.cost * 1e3,
+                    double(a.workspace_bytes) / (1 << 20));
     else
       std::snprintf(line, sizeof line, "  %-12s no: %s\n", a.name.c_str(), a.reason.c_str());
     text += line;

@@ -9,6 +9,7 @@ namespace omniconv::conv {
 namespace {
 
 constexpr int64_t kMaxParameter = (int64_t{1} << 31) - 1;  // stride, dilation, padding: what 32 bits hold
+constexpr int64_t kMaxPhases = int64_t{1} << 16;           // each is a problem of its own
 constexpr int64_t kMaxElements = int64_t{1} << 46;         // 2^46 floats = 256 TiB: past any machine
 
 [[noreturn]] void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
@@ -27,7 +28,8 @@ void check_elements(const char* what, const std::vector<int64_t>& shape) {
   for (int64_t d : shape) {
     if (d < 0) invalid(std::string(what) + " has a negative size: " + string_of(shape));
     if (d > 0 && n > kMaxElements / d)
-      throw Error(Code::invalid_argument, std::string(what) + " of shape " + string_of(shape) + " is too large: more than 2^46 elements");
+      throw Error(Code::invalid_argument,
+                  std::string(what) + " of shape " + string_of(shape) + " is too large: more than 2^46 elements");
     n *= std::max<int64_t>(d, 1);
   }
 }
@@ -37,13 +39,15 @@ void check_channels(const ConvDesc& d) {
   if (d.groups < 1) invalid("groups is " + std::to_string(d.groups) + "; it must be at least 1");
   if (ci < 1) invalid("x of shape " + string_of(d.x_shape) + " has no channels");
   if (ci % d.groups)
-    invalid("groups is " + std::to_string(d.groups) + ", which does not divide the " + std::to_string(ci) + " input channels");
+    invalid("groups is " + std::to_string(d.groups) + ", which does not divide the " + std::to_string(ci) +
+            " input channels");
   if (co % d.groups || co < 1)
-    invalid("groups is " + std::to_string(d.groups) + ", which does not divide the " + std::to_string(co) + " output channels");
+    invalid("groups is " + std::to_string(d.groups) + ", which does not divide the " + std::to_string(co) +
+            " output channels");
   if (d.w_shape[1] != ci / d.groups)
     invalid("weight of shape " + string_of(d.w_shape) + " has " + std::to_string(d.w_shape[1]) +
-            " input channels per group; x of shape " + string_of(d.x_shape) + " with groups=" + std::to_string(d.groups) +
-            " needs " + std::to_string(ci / d.groups));
+            " input channels per group; x of shape " + string_of(d.x_shape) +
+            " with groups=" + std::to_string(d.groups) + " needs " + std::to_string(ci / d.groups));
 }
 
 Axis make_axis(const ConvDesc& d, int i) {
@@ -58,8 +62,10 @@ Axis make_axis(const ConvDesc& d, int i) {
   a.dilation = d.dilation[i];
   a.lo = d.pad_lo[i];
   if (a.in < 1) invalid("x of shape " + string_of(d.x_shape) + ": spatial axis " + std::to_string(i) + " is empty");
-  if (a.taps < 1) invalid("weight of shape " + string_of(d.w_shape) + ": spatial axis " + std::to_string(i) + " is empty");
-  if (a.taps > kMaxParameter || a.in > kMaxElements) invalid("weight or x is too large along spatial axis " + std::to_string(i));
+  if (a.taps < 1)
+    invalid("weight of shape " + string_of(d.w_shape) + ": spatial axis " + std::to_string(i) + " is empty");
+  if (a.taps > kMaxParameter || a.in > kMaxElements)
+    invalid("weight or x is too large along spatial axis " + std::to_string(i));
   const int64_t pad = std::max(d.pad_lo[i], d.pad_hi[i]);
   if (d.padding_mode == PaddingMode::reflect && pad >= a.in)
     invalid("padding " + std::to_string(pad) + " with padding_mode='reflect' must be smaller than the size " +
@@ -69,14 +75,15 @@ Axis make_axis(const ConvDesc& d, int i) {
             std::to_string(a.in) + " of spatial axis " + std::to_string(i));
   const int64_t padded = a.in + d.pad_lo[i] + d.pad_hi[i];
   if (a.window() > padded)
-    invalid("weight: the kernel spans " + std::to_string(a.window()) + " elements of spatial axis " + std::to_string(i) +
-            ", the padded input has " + std::to_string(padded));
+    invalid("weight: the kernel spans " + std::to_string(a.window()) + " elements of spatial axis " +
+            std::to_string(i) + ", the padded input has " + std::to_string(padded));
   check_range("output_padding", d.output_padding[i], 0, i);
   if (d.output_padding[i] > 0 && d.output_padding[i] >= std::max(a.stride, a.dilation))
     invalid("output_padding of spatial axis " + std::to_string(i) + " is " + std::to_string(d.output_padding[i]) +
             "; it must be smaller than stride or dilation, here " + std::to_string(std::max(a.stride, a.dilation)));
   const int64_t slack = padded - a.window() - d.output_padding[i];
-  if (slack < 0) invalid("output_padding of spatial axis " + std::to_string(i) + " is larger than the output leaves room for");
+  if (slack < 0)
+    invalid("output_padding of spatial axis " + std::to_string(i) + " is larger than the output leaves room for");
   a.out = slack / a.stride + 1;
   return a;
 }
@@ -98,12 +105,28 @@ AxisPhase phase_of(const Axis& f, int64_t r) {
   return p;
 }
 
+// The phases of an axis that a tap meets, in order. Taps one period apart meet the same, so a stride of any size
+// costs no more than the taps.
+std::vector<int64_t> phases_met(const Axis& f) {
+  const int64_t period = f.stride / std::gcd(f.stride, f.dilation);
+  if (std::min(period, f.taps) > kMaxPhases)
+    throw Error(Code::not_supported, "stride: the gradient of x falls into more than 2^16 parts along one axis");
+  std::vector<int64_t> met;
+  for (int64_t k = 0; k < std::min(period, f.taps); ++k) {
+    const int64_t r = ((k * f.dilation - f.lo) % f.stride + f.stride) % f.stride;
+    if (r < f.in) met.push_back(r);
+  }
+  std::sort(met.begin(), met.end());
+  return met;
+}
+
 }  // namespace
 
 Problem make_problem(const ConvDesc& d) {
   if (d.op == ConvOp::grad_weight && d.activation != Activation::none)
     invalid("activation is given; the gradient of the weights takes none");
-  if (d.spatial < 1 || d.spatial > kAxes) invalid("spatial is " + std::to_string(d.spatial) + "; allowed are 1, 2 and 3");
+  if (d.spatial < 1 || d.spatial > kAxes)
+    invalid("spatial is " + std::to_string(d.spatial) + "; allowed are 1, 2 and 3");
   const size_t rank = 2 + d.spatial;
   if (d.x_shape.size() != rank)
     invalid("x has " + std::to_string(d.x_shape.size()) + " dimensions, shape " + string_of(d.x_shape) + "; a " +
@@ -133,14 +156,16 @@ Problem make_problem(const ConvDesc& d) {
 std::vector<Phase> input_gradient_phases(const Problem& f, bool* covered) {
   std::vector<AxisPhase> along[kAxes];
   *covered = true;
-  for (int i = 0; i < kAxes; ++i)
-    for (int64_t r = 0; r < std::min(f.axis[i].stride, f.axis[i].in); ++r) {
-      AxisPhase p = phase_of(f.axis[i], r);
-      if (p.axis.taps > 0)
-        along[i].push_back(p);
-      else
-        *covered = false;
-    }
+  double count = 1;
+  for (int i = 0; i < kAxes; ++i) {
+    const std::vector<int64_t> met = phases_met(f.axis[i]);
+    for (int64_t r : met) along[i].push_back(phase_of(f.axis[i], r));
+    if (int64_t(met.size()) < std::min(f.axis[i].stride, f.axis[i].in)) *covered = false;
+    count *= double(met.size());
+  }
+  if (count > kMaxPhases)
+    throw Error(Code::not_supported,
+                "stride: the gradient of x falls into more than 2^16 parts, one for each place of a window");
   std::vector<Phase> phases;
   for (const AxisPhase& a : along[0])
     for (const AxisPhase& b : along[1])

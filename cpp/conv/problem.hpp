@@ -77,8 +77,8 @@ struct AxisPhase {
 // A forward problem that writes part of the result.
 struct Phase {
   Problem problem;
-  int64_t start[kAxes] = {0, 0, 0}, step[kAxes] = {1, 1, 1};            // which outputs
-  int64_t first_tap[kAxes] = {0, 0, 0}, tap_step[kAxes] = {1, 1, 1};    // which weights
+  int64_t start[kAxes] = {0, 0, 0}, step[kAxes] = {1, 1, 1};          // which outputs
+  int64_t first_tap[kAxes] = {0, 0, 0}, tap_step[kAxes] = {1, 1, 1};  // which weights
 };
 
 // Checks everything a description can get wrong; every later step relies on it.

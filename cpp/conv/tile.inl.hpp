@@ -29,6 +29,7 @@ static void tile(const TileArgs& args) {
   f32 acc[ROWS][VECTORS];
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
   const float* b = args.b;
   int64_t segment = args.segment, offset = args.offset, left = args.count;
   while (left > 0) {

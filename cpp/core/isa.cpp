@@ -1,11 +1,10 @@
 // cpp/core/isa.cpp -- CPU feature detection and the process-wide ISA choice.
-#include "omniconv/context.hpp"
-
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
+#include "omniconv/context.hpp"
 #include "omniconv/status.hpp"
 
 #if defined(__x86_64__)
@@ -146,8 +145,8 @@ Isa current_isa() {
 
 void set_isa(Isa isa) {
   if (!is_available(isa))
-    throw Error(Code::not_supported, "isa: found '" + std::string(name(isa)) +
-                                         "', this machine allows one of: " + available_names());
+    throw Error(Code::not_supported,
+                "isa: found '" + std::string(name(isa)) + "', this machine allows one of: " + available_names());
   chosen.store(static_cast<int>(isa), std::memory_order_release);
 }
 

@@ -13,7 +13,8 @@ Enum parse(const char* argument, std::string_view text, const char* const (&name
     if (text == names[i]) return Enum(i);
     allowed += std::string(i ? ", " : "") + "'" + names[i] + "'";
   }
-  throw Error(Code::invalid_argument, std::string(argument) + " is '" + std::string(text) + "'; allowed are " + allowed);
+  throw Error(Code::invalid_argument,
+              std::string(argument) + " is '" + std::string(text) + "'; allowed are " + allowed);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 
 #include "core/cpu_count.hpp"
 #include "core/futex.hpp"
+#include "core/openmp_team.hpp"
 #include "omniconv/status.hpp"
 
 #if defined(__linux__)
@@ -227,6 +228,43 @@ void Pool::leave_job() {
   }
 }
 
+// ---- borrowed threads --------------------------------------------------------------------------------------------
+
+// One job on threads of somebody else's: the tasks are dealt out as a Pool deals them.
+class BorrowedJob {
+ public:
+  explicit BorrowedJob(const Job& job) : job_(job) {}
+
+  // False, with nothing done, where there is no team to borrow.
+  bool run() {
+    const bool ran = run_on_openmp_team(
+        job_.max_workers, [](void* self, int worker) { static_cast<BorrowedJob*>(self)->drain(worker); }, this);
+    if (error_) std::rethrow_exception(error_);
+    return ran;
+  }
+
+ private:
+  void drain(int worker) {
+    const FpMode mode = fp_mode();
+    set_fp_mode(job_.fp);
+    inside_task = true;
+    try {
+      for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < job_.tasks;)
+        job_.function(job_.context, task, worker);
+    } catch (...) {
+      next_.store(job_.tasks, std::memory_order_relaxed);
+      if (!failed_.exchange(true, std::memory_order_relaxed)) error_ = std::current_exception();
+    }
+    inside_task = false;
+    set_fp_mode(mode);
+  }
+
+  Job job_;
+  alignas(64) std::atomic<int64_t> next_{0};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;
+};
+
 // ---- the process's pool ------------------------------------------------------------------------------------------
 
 // One caller at a time owns the pool through `busy`; every other one runs its tasks itself. Never destroyed: workers
@@ -248,6 +286,7 @@ void after_fork_in_child() {
   }
   resizing.store(0);
   busy.store(false);
+  forget_openmp_team();
 }
 
 // At load, not at first use: a guard held by another thread while this one forks would stay locked in the child.
@@ -277,8 +316,8 @@ int initial_threads() {
   const char* end = text + std::strlen(text);
   const auto parsed = std::from_chars(text, end, threads);
   if (parsed.ec != std::errc() || parsed.ptr != end || threads < 1 || threads > kMaxThreads)
-    throw Error(Code::invalid_argument, "environment variable OMNICONV_NUM_THREADS: found '" + std::string(text) +
-                                            "', " + allowed_threads());
+    throw Error(Code::invalid_argument,
+                "environment variable OMNICONV_NUM_THREADS: found '" + std::string(text) + "', " + allowed_threads());
   return threads;
 }
 
@@ -312,11 +351,13 @@ void set_num_threads(int threads) {
 void detail::run_tasks(int64_t tasks, int max_workers, TaskFunction function, void* context) {
   if (tasks > 1 && max_workers > 1 && !inside_task && num_threads() > 1 && try_enter()) {
     const Leave at_end;
+    const Job job{function, context, tasks, max_workers, fp_mode()};
+    if (max_workers == num_threads() && BorrowedJob(job).run()) return;
     if (pool == nullptr) {
       keep_library_loaded();
       pool = new Pool(num_threads());
     }
-    return pool->run({function, context, tasks, max_workers, fp_mode()});
+    return pool->run(job);
   }
   for (int64_t task = 0; task < tasks; ++task) function(context, task, 0);
 }

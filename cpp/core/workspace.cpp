@@ -1,6 +1,10 @@
 // cpp/core/workspace.cpp -- aligned allocation and the per-thread arena.
 #include "core/workspace.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -8,12 +12,22 @@
 #include "omniconv/status.hpp"
 
 namespace omniconv {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+}  // namespace
 
 AlignedBuffer::AlignedBuffer(size_t bytes) {
   if (bytes == 0) return;
   if (bytes <= SIZE_MAX - (kAlignment - 1)) {
+    const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
     size_ = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    data_ = std::aligned_alloc(kAlignment, size_);
+    data_ = std::aligned_alloc(alignment, (size_ + alignment - 1) / alignment * alignment);
+#if defined(__linux__)
+    // One page table entry per 2 MiB instead of 512: packed weights are read from end to end for every block of pixels.
+    if (data_ != nullptr && alignment == kHugePage) madvise(data_, size_, MADV_HUGEPAGE);
+#endif
   }
   if (data_ == nullptr)
     throw Error(Code::out_of_memory, "workspace: could not allocate " + std::to_string(bytes) + " bytes");

@@ -4,8 +4,8 @@
 // only, so every sum has one order.
 #include "reference/conv.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "core/thread_pool.hpp"
@@ -73,12 +73,12 @@ double activate(Activation activation, double x, double slope) {
     case Activation::relu: return x > 0 ? x : 0;
     case Activation::relu6: return x > 6 ? 6 : x > 0 ? x : 0;
     case Activation::leaky_relu: return x > 0 ? x : slope * x;
-    case Activation::silu: return x == -std::numeric_limits<double>::infinity() ? -0.0 : x * sigmoid(x);
-    case Activation::gelu: return std::isinf(x) ? (x > 0 ? x : -0.0) : 0.5 * x * std::erfc(-x * M_SQRT1_2);
-    case Activation::gelu_tanh:
-      return std::isinf(x) ? (x > 0 ? x : -0.0) : 0.5 * x * (1 + std::tanh(M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x)));
-    case Activation::quick_gelu: return std::isinf(x) ? (x > 0 ? x : -0.0) : x * sigmoid(1.702 * x);
-    case Activation::hardswish: return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6;
+    // Of minus infinity, these and hardswish make inf * 0 = NaN, as the kernels and PyTorch do.
+    case Activation::silu: return x * sigmoid(x);
+    case Activation::gelu: return 0.5 * x * std::erfc(-x * M_SQRT1_2);
+    case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x)));
+    case Activation::quick_gelu: return x * sigmoid(1.702 * x);
+    case Activation::hardswish: return x * (std::clamp(x + 3, 0.0, 6.0) / 6);
     case Activation::sigmoid: return sigmoid(x);
     case Activation::tanh: return std::tanh(x);
   }

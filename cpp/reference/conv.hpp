@@ -14,7 +14,7 @@ struct ConvOperands {
   const T* b = nullptr;  // forward, grad_input: w (through `view`); grad_weight: x
   conv::Strides bs;
   conv::WeightView view;
-  T* out = nullptr;      // y, gradient of x, or gradient of w (through `view`)
+  T* out = nullptr;  // y, gradient of x, or gradient of w (through `view`)
   conv::Strides os;
   const T* residual = nullptr;
   conv::Strides rs;

@@ -72,7 +72,7 @@ static OMNICONV_INLINE f32 tanh(f32 x) {
   const math::Reduced reduced = math::reduce(y);
   const f32 power = math::power_of_two(reduced.exponent);
   const f32 t = fma(power, reduced.expm1_r, power - broadcast(1.0f));
-  const f32 magnitude = t / (broadcast(-2.0f) - t);
+  const f32 magnitude = (zero() - t) / (broadcast(2.0f) + t);  // not -t: 0 - 0 is +0
   return as_f32(as_i32(magnitude) | (as_i32(x) & as_i32(broadcast(-0.0f))));
 }
 

@@ -143,6 +143,15 @@ static OMNICONV_INLINE void stream_store(float* p, f32 v) {
   store(p, v);
 #endif
 }
+// A hint: the line of p is wanted soon, for reading or for writing. Any address will do.
+static OMNICONV_INLINE void prefetch_read(const float* p) { __builtin_prefetch(p, 0, 3); }
+static OMNICONV_INLINE void prefetch_write(const float* p) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" : : "m"(*p));  // __builtin_prefetch(p, 1) is a plain prefetch without -mprfchw
+#else
+  __builtin_prefetch(p, 1, 3);
+#endif
+}
 static OMNICONV_INLINE void stream_fence() {
 #if defined(__x86_64__)
   _mm_sfence();
@@ -174,21 +183,15 @@ static OMNICONV_INLINE f32 odd_blocks(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 #elif defined(OMNICONV_VEC_AVX2)
-static OMNICONV_INLINE f32 unpack_lo32(f32 a, f32 b) {
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
-}
+static OMNICONV_INLINE f32 unpack_lo32(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13); }
 static OMNICONV_INLINE f32 unpack_hi32(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
 }
-static OMNICONV_INLINE f32 unpack_lo64(f32 a, f32 b) {
-  return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-}
+static OMNICONV_INLINE f32 unpack_lo64(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13); }
 static OMNICONV_INLINE f32 unpack_hi64(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
 }
-static OMNICONV_INLINE f32 even_blocks(f32 a, f32 b) {
-  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
-}
+static OMNICONV_INLINE f32 even_blocks(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11); }
 static OMNICONV_INLINE f32 odd_blocks(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
 }

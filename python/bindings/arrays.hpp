@@ -32,6 +32,8 @@ class Array {
     t.shape = const_cast<int64_t*>(array_.shape_ptr());
     t.strides = const_cast<int64_t*>(array_.stride_ptr());
     view_ = TensorView::from_dlpack(t, argument);
+    if (view_.ndim == 0)
+      throw Error(Code::invalid_argument, std::string(argument) + " is a scalar, an array without dimensions");
     if (!channels_last || view_.ndim < 3) return;
     int axes[kMaxDims] = {0, view_.ndim - 1};
     for (int i = 2; i < view_.ndim; ++i) axes[i] = i - 1;

@@ -26,16 +26,18 @@ DType parse_dtype(const std::string& text) {
 
 std::array<int64_t, 3> per_axis(const char* name, const Shape& values, size_t spatial, int64_t otherwise) {
   if (values.size() != spatial)
-    throw Error(Code::invalid_argument, std::string(name) + " has " + std::to_string(values.size()) + " values; expected are " + std::to_string(spatial));
+    throw Error(Code::invalid_argument, std::string(name) + " has " + std::to_string(values.size()) +
+                                            " values; expected are " + std::to_string(spatial));
   std::array<int64_t, 3> result{otherwise, otherwise, otherwise};
   std::copy(values.begin(), values.end(), result.begin());
   return result;
 }
 
-ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape& x_shape, const Shape& w_shape, const Shape& stride,
-                   const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi, const Shape& output_padding, int64_t groups,
-                   const std::string& padding_mode, const std::string& activation, float negative_slope,
-                   const std::string& precision, bool channels_last, const std::string& algorithm) {
+ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape& x_shape, const Shape& w_shape,
+                   const Shape& stride, const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi,
+                   const Shape& output_padding, int64_t groups, const std::string& padding_mode,
+                   const std::string& activation, double negative_slope, const std::string& precision,
+                   bool channels_last, const std::string& algorithm) {
   ConvDesc d;
   d.op = parse_op(op);
   d.dtype = parse_dtype(dtype);
@@ -57,10 +59,11 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   return d;
 }
 
-#define OMNICONV_DESC_ARGS                                                                                          \
-  nb::arg("op"), nb::arg("dtype"), nb::arg("x_shape"), nb::arg("w_shape"), nb::arg("stride"), nb::arg("dilation"),     \
-      nb::arg("pad_lo"), nb::arg("pad_hi"), nb::arg("output_padding"), nb::arg("groups"), nb::arg("padding_mode"),     \
-      nb::arg("activation"), nb::arg("negative_slope"), nb::arg("precision"), nb::arg("channels_last"), nb::arg("algorithm")
+#define OMNICONV_DESC_ARGS                                                                                         \
+  nb::arg("op"), nb::arg("dtype"), nb::arg("x_shape"), nb::arg("w_shape"), nb::arg("stride"), nb::arg("dilation"), \
+      nb::arg("pad_lo"), nb::arg("pad_hi"), nb::arg("output_padding"), nb::arg("groups"), nb::arg("padding_mode"), \
+      nb::arg("activation"), nb::arg("negative_slope"), nb::arg("precision"), nb::arg("channels_last"),            \
+      nb::arg("algorithm")
 
 }  // namespace
 
@@ -70,40 +73,61 @@ void bind_conv(nb::module_& m) {
       .def_ro("x_shape", &ConvDesc::x_shape)
       .def_ro("w_shape", &ConvDesc::w_shape);
   m.def("conv_output_shape", &conv_output_shape, nb::arg("desc"));
-  m.def("conv_algorithms", [](const ConvDesc& desc) {
-    std::vector<std::tuple<std::string, bool, std::string, size_t, double>> all;
-    for (const AlgorithmInfo& a : algorithms(desc)) all.emplace_back(a.name, a.usable, a.reason, a.workspace_bytes, a.cost);
-    return all;
-  }, nb::arg("desc"), "(name, usable, reason, workspace_bytes, predicted seconds) of every algorithm, the best first.");
-  m.def("conv_grad_bias", [](nb::handle grad, nb::handle out, bool channels_last) {
-    const Input g(grad, "grad", channels_last);
-    const Output o(out, "out");
-    if (!g.view().defined()) throw Error(Code::type_error, "grad is None; expected is an array");
-    nb::gil_scoped_release free;
-    conv_grad_bias(g.view(), o.view());
-  }, nb::arg("grad").none(), nb::arg("out"), nb::arg("channels_last") = false);
+  m.def(
+      "conv_algorithms",
+      [](const ConvDesc& desc) {
+        std::vector<std::tuple<std::string, bool, std::string, size_t, double>> all;
+        for (const AlgorithmInfo& a : algorithms(desc))
+          all.emplace_back(a.name, a.usable, a.reason, a.workspace_bytes, a.cost);
+        return all;
+      },
+      nb::arg("desc"),
+      "(name, usable, reason, workspace_bytes, predicted seconds) of every algorithm, the best first.");
+  m.def(
+      "conv_grad_bias",
+      [](nb::handle grad, nb::handle out, bool channels_last) {
+        const Input g(grad, "grad", channels_last);
+        const Output o(out, "out");
+        if (!g.view().defined()) throw Error(Code::type_error, "grad is None; expected is an array");
+        nb::gil_scoped_release free;
+        conv_grad_bias(g.view(), o.view());
+      },
+      nb::arg("grad").none(), nb::arg("out"), nb::arg("channels_last") = false);
 
   nb::class_<ConvPlan>(m, "ConvPlan")
       .def(nb::init<const ConvDesc&>(), nb::arg("desc"))
-      .def("pack", [](ConvPlan& plan, nb::handle weight) {
-        const Input w(weight, "weight");
-        nb::gil_scoped_release free;
-        plan.pack(w.view());
-      }, nb::arg("weight"))
-      .def("run", [](const ConvPlan& plan, nb::handle a, nb::handle b, nb::handle out, nb::handle bias, nb::handle scale,
-                     nb::handle residual, bool channels_last) {
-        const ConvOp op = plan.desc().op;
-        const bool grad_weight = op == ConvOp::grad_weight;
-        const Input a_(a, op == ConvOp::forward ? "x" : "grad", channels_last);
-        const Input b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last);
-        const Output out_(out, "out", !grad_weight && channels_last);
-        const Input bias_(bias, "bias"), scale_(scale, "scale"), residual_(residual, "residual", channels_last);
-        const ConvOperands o{a_.view(), b_.view(), out_.view(), bias_.view(), scale_.view(), residual_.view()};
-        nb::gil_scoped_release free;
-        plan.run(o);
-      }, nb::arg("a").none(), nb::arg("b").none(), nb::arg("out").none(), nb::arg("bias").none() = nb::none(),
-         nb::arg("scale").none() = nb::none(), nb::arg("residual").none() = nb::none(), nb::arg("channels_last") = false)
+      .def(
+          "pack",
+          [](ConvPlan& plan, nb::handle weight) {
+            const Input w(weight, "weight");
+            nb::gil_scoped_release free;
+            plan.pack(w.view());
+          },
+          nb::arg("weight"))
+      .def(
+          "run",
+          [](const ConvPlan& plan, nb::handle a, nb::handle b, nb::handle out, nb::handle bias, nb::handle scale,
+             nb::handle residual, bool channels_last) {
+            const ConvOp op = plan.desc().op;
+            const bool grad_weight = op == ConvOp::grad_weight;
+            const Input a_(a, op == ConvOp::forward ? "x" : "grad", channels_last);
+            const Input b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last);
+            const Output out_(out, "out", !grad_weight && channels_last);
+            const Input bias_(bias, "bias"), scale_(scale, "scale"), residual_(residual, "residual", channels_last);
+            const ConvOperands o{a_.view(), b_.view(), out_.view(), bias_.view(), scale_.view(), residual_.view()};
+            nb::gil_scoped_release free;
+            plan.run(o);
+          },
+          nb::arg("a").none(), nb::arg("b").none(), nb::arg("out").none(), nb::arg("bias").none() = nb::none(),
+          nb::arg("scale").none() = nb::none(), nb::arg("residual").none() = nb::none(),
+          nb::arg("channels_last") = false)
       .def("explain", &ConvPlan::explain)
+      .def_prop_ro(
+          "input_shape",
+          [](const ConvPlan& plan) {
+            return plan.desc().op == ConvOp::forward ? plan.desc().x_shape : conv_output_shape(plan.desc());
+          },
+          "Shape of the first operand, [N, C, *spatial].")
       .def_prop_ro("output_shape", &ConvPlan::output_shape)
       .def_prop_ro("algorithm", &ConvPlan::algorithm)
       .def_prop_ro("workspace_bytes", &ConvPlan::workspace_bytes)

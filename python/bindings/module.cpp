@@ -10,6 +10,14 @@ namespace nb = nanobind;
 
 namespace {
 
+#if defined(__clang__)
+constexpr const char* kCompiler = "Clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* kCompiler = "GCC " __VERSION__;
+#else
+constexpr const char* kCompiler = "unknown";
+#endif
+
 void translate(const std::exception_ptr& p, void*) {
   try {
     std::rethrow_exception(p);
@@ -31,6 +39,7 @@ void translate(const std::exception_ptr& p, void*) {
 NB_MODULE(_core, m) {
   m.doc() = "Bindings of libomniconv. Private: use the functions of the package omniconv.";
   m.attr("__version__") = omniconv_version();
+  m.attr("compiler") = kCompiler;
   nb::register_exception_translator(translate);
   m.def("num_threads", &omniconv::num_threads);
   m.def("set_num_threads", &omniconv::set_num_threads, nb::arg("threads"));

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Described", "check_out", "describe", "empty", "export", "finish", "permuted"]
+__all__ = ["Described", "check_out", "describe", "empty", "export", "finish", "permuted", "said"]
 
 FLOATS = ("float32", "float64")
 
@@ -24,6 +24,15 @@ class Described(NamedTuple):
     channels_last: bool  # axis 1 is the one that is contiguous
 
 
+def said(value: Any) -> str:
+    """A value for a message: its repr, cut short; of a value that has none, its type."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def _is_instance(array: Any, module: str, name: str) -> bool:
     owner = sys.modules.get(module)
     cls = getattr(owner, name, None) if owner is not None else None
@@ -33,6 +42,8 @@ def _is_instance(array: Any, module: str, name: str) -> bool:
 def kind_of(array: Any, argument: str) -> str:
     """``"numpy"``, ``"torch"`` or ``"jax"``; any other DLPack exporter counts as NumPy. TypeError for the rest."""
     if isinstance(array, np.ndarray):
+        if _is_instance(array, "numpy.ma", "MaskedArray"):
+            raise TypeError(f"{argument} is a masked array, and masks are not supported; pass its data, or fill it")
         return "numpy"
     if _is_instance(array, "torch", "Tensor"):
         return "torch"
@@ -40,9 +51,25 @@ def kind_of(array: Any, argument: str) -> str:
         if _is_instance(array, "jax.core", "Tracer"):
             raise TypeError(f"{argument} is being traced by JAX; inside jit use the functions of omniconv.jax")
         return "jax"
-    if hasattr(array, "__dlpack__"):
+    if hasattr(array, "__dlpack__") and not isinstance(array, type):
         return "numpy"
     raise TypeError(f"{argument} is a {type(array).__name__}; expected is an array that supports DLPack")
+
+
+def _imported(array: Any, argument: str) -> np.ndarray:
+    """NumPy's view of another exporter's memory; whatever goes wrong in the exporter is the argument's fault."""
+    try:
+        return np.from_dlpack(array)
+    except Exception as error:
+        raise TypeError(
+            f"{argument} is a {type(array).__name__} that cannot be read through DLPack: {said(error)}"
+        ) from error
+
+
+def _check_torch(tensor: Any, argument: str) -> None:
+    torch = sys.modules["torch"]
+    if tensor.layout != torch.strided or tensor.is_nested:
+        raise TypeError(f"{argument} has layout {tensor.layout} or is nested; expected is a strided tensor")
 
 
 def export(array: Any, argument: str) -> Any:
@@ -57,8 +84,7 @@ def export(array: Any, argument: str) -> Any:
             )
         if array.device.type != "cpu":
             raise NotImplementedError(f"{argument} is on device {array.device}; supported is the CPU")
-        if array.layout != torch.strided:
-            raise TypeError(f"{argument} has layout {array.layout}; expected is a strided tensor")
+        _check_torch(array, argument)
         return array.detach().resolve_neg().resolve_conj()
     if kind == "jax":
         return np.asarray(array)
@@ -66,7 +92,7 @@ def export(array: Any, argument: str) -> Any:
         if not array.dtype.isnative or any(s % array.itemsize for s in array.strides):
             return np.array(array, dtype=array.dtype.newbyteorder("="))
         return array
-    return np.from_dlpack(array)
+    return _imported(array, argument)
 
 
 def _dtype_name(array: Any) -> str:
@@ -77,7 +103,9 @@ def describe(array: Any, argument: str) -> Described:
     """Kind, shape, dtype and layout of an array. TypeError unless it is float32 or float64."""
     kind = kind_of(array, argument)
     if kind == "numpy" and not isinstance(array, np.ndarray):
-        array = np.from_dlpack(array)
+        array = _imported(array, argument)
+    if kind == "torch":
+        _check_torch(array, argument)
     shape, dtype = tuple(array.shape), _dtype_name(array)
     if dtype not in FLOATS:
         raise TypeError(f"{argument} has dtype {dtype}; supported are {' and '.join(FLOATS)}")
@@ -94,12 +122,15 @@ def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
     For JAX, whose arrays cannot be written, it is a NumPy array: `finish` makes the JAX array of it.
     """
     order = (shape[0], *shape[2:], shape[1]) if channels_last else shape
-    if like.kind == "torch":
-        torch = sys.modules["torch"]
-        out = torch.empty(order, dtype=getattr(torch, like.dtype))
-        return out.movedim(-1, 1) if channels_last else out
-    out = np.empty(order, dtype=like.dtype)
-    return np.moveaxis(out, -1, 1) if channels_last else out
+    try:
+        if like.kind == "torch":
+            torch = sys.modules["torch"]
+            out = torch.empty(order, dtype=getattr(torch, like.dtype))
+            return out.movedim(-1, 1) if channels_last else out
+        out = np.empty(order, dtype=like.dtype)
+        return np.moveaxis(out, -1, 1) if channels_last else out
+    except (MemoryError, RuntimeError, ValueError) as error:
+        raise MemoryError(f"out of shape {tuple(shape)} does not fit in memory") from error
 
 
 def finish(like: Described, out: Any) -> Any:

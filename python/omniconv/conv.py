@@ -11,18 +11,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, permuted
 from omniconv.conv_spec import (
-    W_ORDER, X_ORDER, Ints, Padding, Spec, check_rank, layout_is_last, per_axis, plan_of, shape_of, spec_of,
+    W_ORDER,
+    X_ORDER,
+    Ints,
+    Padding,
+    Spec,
+    check_rank,
+    layout_is_last,
+    per_axis,
+    plan_of,
+    shape_of,
+    spec_of,
 )  # fmt: skip
 
 __all__ = [
-    "Algorithm", "ConvPlan", "algorithms", "conv", "conv1d", "conv2d", "conv3d", "conv_grad_bias",
-    "conv1d_grad_input", "conv2d_grad_input", "conv3d_grad_input",
-    "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "plan_conv1d", "plan_conv2d", "plan_conv3d",
+    "Algorithm",
+    "ConvPlan",
+    "algorithms",
+    "conv",
+    "conv1d",
+    "conv1d_grad_input",
+    "conv1d_grad_weight",
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "conv3d",
+    "conv3d_grad_input",
+    "conv3d_grad_weight",
+    "conv_grad_bias",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "plan_conv1d",
+    "plan_conv2d",
+    "plan_conv3d",
 ]  # fmt: skip
 
 
@@ -44,12 +71,18 @@ def _first(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else tuple(shape)
 
 
+def _last(shape: Sequence[int]) -> tuple[int, ...]:
+    """[N, *spatial, C] of [N, C, *spatial]."""
+    return (shape[0], *shape[2:], shape[1])
+
+
 def _run(
     plan: _core.ConvPlan,
     like: Described,
     a: Any,
     b: Any,
     *,
+    name: str = "x",
     last: bool = False,
     out: Any = None,
     bias: Any = None,
@@ -57,7 +90,10 @@ def _run(
     residual: Any = None,
     weight_shaped: bool = False,
 ) -> Any:
-    """Run a plan; the result is `out`, or a new array of the kind and memory layout of `like`."""
+    """Run a plan; the result is `out`, or a new array of the kind and memory layout of `like`, which describes `a`."""
+    expected = tuple(plan.input_shape)
+    if (_first(like.shape) if last else like.shape) != expected:  # before memory is taken for a result of any size
+        raise ValueError(f"{name} has shape {like.shape}; expected is {_last(expected) if last else expected}")
     if out is not None:
         check_out(out)
         result = out
@@ -117,19 +153,21 @@ def _grad_input(
     bias: Any = None,
     scale: Any = None,
     residual: Any = None,
+    name: str = "grad",
     **options: Any,
 ) -> Any:
-    like, w = describe(grad, "grad"), describe(weight, "weight")
+    like, w = describe(grad, name), describe(weight, "weight")
     last = layout_is_last(layout)
-    check_rank(like.shape, spatial, "grad", X_ORDER)
+    check_rank(like.shape, spatial, name, X_ORDER)
     check_rank(w.shape, spatial, "weight", W_ORDER)
-    _same_dtype(w, "weight", like, "grad")
+    _same_dtype(w, "weight", like, name)
     shape = shape_of(input_shape, "input_shape")
     check_rank(shape, spatial, "input_shape", X_ORDER)
     shape = _first(shape) if last else shape
     spec = spec_of("grad_input", like.dtype, shape, w.shape, channels_last=last or like.channels_last, **options)
-    grad, weight = export(grad, "grad"), export(weight, "weight")
-    return _run(plan_of(spec), like, grad, weight, last=last, out=out, bias=bias, scale=scale, residual=residual)
+    grad, weight = export(grad, name), export(weight, "weight")
+    extra = {"bias": bias, "scale": scale, "residual": residual}
+    return _run(plan_of(spec), like, grad, weight, name=name, last=last, out=out, **extra)
 
 
 def _grad_weight(
@@ -158,7 +196,8 @@ def _grad_weight(
     spec = spec_of(
         "grad_weight", like.dtype, x_shape, w_shape, groups=groups, channels_last=last or xd.channels_last, **options
     )
-    return _run(plan_of(spec), like, export(grad, "grad"), export(x, "x"), last=last, out=out, weight_shaped=True)
+    grad, x = export(grad, "grad"), export(x, "x")
+    return _run(plan_of(spec), like, grad, x, name="grad", last=last, out=out, weight_shaped=True)
 
 
 # ---- forward -------------------------------------------------------------------------------------------------------
@@ -297,7 +336,7 @@ def _conv_transpose(spatial: int) -> Callable[..., Any]:
             spatial, x, weight, output, layout=layout, out=out, bias=bias, scale=scale, residual=residual,
             stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation,
             precision=precision, algorithm=algorithm, negative_slope=negative_slope,
-            output_padding=per_axis(output_padding, "output_padding", spatial, 0),
+            output_padding=per_axis(output_padding, "output_padding", spatial, 0), name="x",
         )  # fmt: skip
 
     return _named(conv_transpose, f"conv_transpose{spatial}d", f"{spatial} spatial axes")
@@ -318,7 +357,9 @@ def transposed_shape(
         raise ValueError(f"padding is {padding!r}; a transposed convolution takes integers or (low, high) pairs")
     if x_shape[1] != w_shape[0]:
         raise ValueError(f"weight of shape {tuple(w_shape)} takes {w_shape[0]} channels; x has {x_shape[1]}")
-    spec = spec_of("grad_input", "float32", x_shape, w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    spec = spec_of(
+        "grad_input", "float32", x_shape, w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     extra = per_axis(output_padding, "output_padding", spatial, 0)
     sizes = [
         (n - 1) * s - lo - hi + d * (k - 1) + e + 1
@@ -435,7 +476,13 @@ conv3d_grad_weight = _conv_grad_weight(3)
 
 
 def algorithms(
-    x_shape: Sequence[int], w_shape: Sequence[int], *, op: str = "forward", dtype: str = "float32", layout: str | None = None, **options: Any
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    op: str = "forward",
+    dtype: str = "float32",
+    layout: str | None = None,
+    **options: Any,
 ) -> list[Algorithm]:
     """Every algorithm for a problem, the one that "auto" takes first, with the reasons of those that decline.
 
@@ -454,8 +501,21 @@ def algorithms(
         raise ValueError(f"w_shape is {w}; expected are 3, 4 or 5 sizes: {W_ORDER}")
     x = shape_of(x_shape, "x_shape")
     check_rank(x, len(w) - 2, "x_shape", X_ORDER)
-    spec = spec_of(op, str(dtype), _first(x) if last else x, w, channels_last=last, **options)
+    dtype = getattr(dtype, "name", dtype)  # of a NumPy dtype
+    spec = spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, **options)
     return [Algorithm(*row) for row in _core.conv_algorithms(spec.desc())]
+
+
+def _channels(array: Any, name: str, spec: Spec) -> np.ndarray | None:
+    """A copy of an array that has one value for each output channel."""
+    if array is None:
+        return None
+    found = describe(array, name)
+    if found.dtype != spec.dtype:
+        raise TypeError(f"{name} has dtype {found.dtype} and weight has {spec.dtype}; they must be the same")
+    if found.shape != spec.w_shape[:1]:
+        raise ValueError(f"{name} has shape {found.shape}; expected is {spec.w_shape[:1]}")
+    return np.asarray(export(array, name)).copy()
 
 
 class ConvPlan:
@@ -465,7 +525,8 @@ class ConvPlan:
     """
 
     def __init__(self, spec: Spec, weight: Any, bias: Any, scale: Any, last: bool) -> None:
-        self._spec, self._last, self._bias, self._scale = spec, last, bias, scale
+        self._spec, self._last = spec, last
+        self._bias, self._scale = (_channels(v, n, spec) for v, n in ((bias, "bias"), (scale, "scale")))
         self._plan = _core.ConvPlan(spec.desc())
         self._plan.pack(export(weight, "weight"))
 
@@ -523,7 +584,7 @@ def _plan_conv(spatial: int) -> Callable[..., ConvPlan]:
         x_shape : sequence of int
             Shape of the x to come, in the order that `layout` says.
         weight, bias, scale : array
-            As in `omniconv.conv`; the weights are packed now, later changes to the array are not seen.
+            As in `omniconv.conv`; they are packed and copied now, later changes to the arrays are not seen.
         channels_last : bool
             Whether the x to come has its channels innermost in memory although its shape is [N, C, *spatial].
         **options

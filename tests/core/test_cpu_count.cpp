@@ -1,12 +1,12 @@
 // tests/core/test_cpu_count.cpp -- cgroup limits read from a made-up file tree.
-#include "core/cpu_count.hpp"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "core/cpu_count.hpp"
 
 namespace omniconv {
 namespace {
@@ -22,6 +22,8 @@ TEST(CpuCount, ReadsCgroupLimits) {
   write("a/cpu.max", "max 100000");
   write("tight/cpu.max", "50000 100000");
   write("tight/b/cpu.max", "400000 100000");
+  write("wide/cpu.max", "800000 100000");
+  write("wide/b/cpu.max", "200000 100000");
   write("cpu,cpuacct/old/cpu.cfs_quota_us", "300000");
   write("cpu,cpuacct/old/cpu.cfs_period_us", "100000");
   write("cpu,cpuacct/cpu.cfs_quota_us", "-1");
@@ -30,6 +32,7 @@ TEST(CpuCount, ReadsCgroupLimits) {
   EXPECT_EQ(cgroup_cpu_limit("0::/a/b\n", mount), 3);
   EXPECT_EQ(cgroup_cpu_limit("0::/a\n", mount), 0);
   EXPECT_EQ(cgroup_cpu_limit("0::/tight/b\n", mount), 1);
+  EXPECT_EQ(cgroup_cpu_limit("0::/wide/b\n", mount), 2);
   EXPECT_EQ(cgroup_cpu_limit("0::/\n", mount), 0);
   EXPECT_EQ(cgroup_cpu_limit("4:memory:/x\n3:cpu,cpuacct:/old\n", mount), 3);
   EXPECT_EQ(cgroup_cpu_limit("3:cpu,cpuacct:/\n", mount), 0);

@@ -1,6 +1,4 @@
 // tests/core/test_isa.cpp -- names, availability, set_isa() and the environment variable OMNICONV_ISA.
-#include "omniconv/context.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "omniconv/context.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {
@@ -50,9 +49,8 @@ TEST(Isa, AvailableLevelsAreOrderedAndAgreeWithTheCompiler) {
 #if defined(__x86_64__)
   EXPECT_FALSE(is_available(Isa::neon));
   EXPECT_EQ(is_available(Isa::avx2), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  EXPECT_EQ(is_available(Isa::avx512),
-            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+  EXPECT_EQ(is_available(Isa::avx512), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
 #elif defined(__aarch64__)
   EXPECT_EQ(isas, (std::vector<Isa>{Isa::scalar, Isa::neon}));
 #endif

@@ -1,18 +1,18 @@
 // tests/core/test_thread_pool.cpp -- parallel_for: every task once, nesting, exceptions, fork, concurrent callers.
-#include "core/thread_pool.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/thread_pool.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {
@@ -30,6 +30,20 @@ bool each_task_runs_once(int64_t tasks, int max_workers = kMaxThreads) {
   for (const auto& count : runs)
     if (count != 1) return false;
   return in_range;
+}
+
+// Each of two tasks waits for the other: one thread alone would never finish.
+bool two_threads_meet() {
+  std::atomic<int> arrived{0};
+  std::vector<std::thread::id> ids(2);
+  std::vector<int> workers(2);
+  parallel_for(2, [&](int64_t task, int worker) {
+    ids[task] = std::this_thread::get_id();
+    workers[task] = worker;
+    arrived.fetch_add(1);
+    while (arrived.load() < 2) std::this_thread::yield();
+  });
+  return ids[0] != ids[1] && workers[0] != workers[1];
 }
 
 // Runs `action` in a forked child and returns its exit status; a child that hangs is killed by its alarm.
@@ -69,18 +83,7 @@ TEST(ThreadPool, RunsEveryTaskOnce) {
 
 TEST(ThreadPool, UsesSeveralThreads) {
   set_num_threads(2);
-  // Each task waits for the other, so that one thread alone could never finish.
-  std::atomic<int> arrived{0};
-  std::vector<std::thread::id> ids(2);
-  std::vector<int> workers(2);
-  parallel_for(2, [&](int64_t task, int worker) {
-    ids[task] = std::this_thread::get_id();
-    workers[task] = worker;
-    arrived.fetch_add(1);
-    while (arrived.load() < 2) std::this_thread::yield();
-  });
-  EXPECT_NE(ids[0], ids[1]);
-  EXPECT_NE(workers[0], workers[1]);
+  EXPECT_TRUE(two_threads_meet());
 }
 
 TEST(ThreadPool, WorkerNumbersAreUniqueAndLimited) {
@@ -91,6 +94,7 @@ TEST(ThreadPool, WorkerNumbersAreUniqueAndLimited) {
     parallel_for(2000, limit, [&](int64_t, int worker) {
       ASSERT_LT(worker, limit);
       if (users[worker].fetch_add(1) != 0) ++collisions;
+      std::this_thread::yield();  // lets the others have tasks too
       users[worker].fetch_sub(1);
     });
     EXPECT_EQ(collisions, 0);
@@ -127,6 +131,48 @@ TEST(ThreadPool, RethrowsTheFirstExceptionAndGoesOn) {
   }
 }
 
+// A call of another thread with two tasks, of which those on worker numbers below `held_workers` last until release().
+class HeldCall {
+ public:
+  explicit HeldCall(int held_workers)
+      : thread_([this, held_workers] {
+          parallel_for(2, [this, held_workers](int64_t, int worker) {
+            running_.fetch_add(1);
+            while (running_ < 2 || (worker < held_workers && !release_)) std::this_thread::yield();
+          });
+        }) {
+    while (running_ < 2) std::this_thread::yield();
+  }
+  ~HeldCall() { finish(); }
+  void release() { release_ = true; }
+  int tasks_run() const { return running_; }
+  void finish() {
+    release();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<int> running_{0};
+  std::atomic<bool> release_{false};
+  std::thread thread_;
+};
+
+TEST(ThreadPool, RunsInlineWhileAnotherThreadHasThePool) {
+  set_num_threads(2);
+  HeldCall held(2);
+  const auto caller = std::this_thread::get_id();
+  int runs = 0;
+  parallel_for(50, [&](int64_t, int worker) {
+    EXPECT_EQ(worker, 0);
+    ASSERT_EQ(std::this_thread::get_id(), caller);
+    ++runs;
+  });
+  EXPECT_EQ(runs, 50);
+  held.finish();
+  EXPECT_EQ(held.tasks_run(), 2);
+  EXPECT_TRUE(two_threads_meet());
+}
+
 TEST(ThreadPool, ConcurrentCallersAllFinish) {
   set_num_threads(2);
   std::atomic<int> good{0};
@@ -139,7 +185,20 @@ TEST(ThreadPool, ConcurrentCallersAllFinish) {
   EXPECT_EQ(good, 800);
 }
 
-TEST(ThreadPool, ResizingWaitsForRunningCalls) {
+TEST(ThreadPool, ResizingWaitsForARunningCall) {
+  set_num_threads(2);
+  HeldCall held(1);
+  std::thread resizer([] { set_num_threads(3); });
+  // Time in which a set_num_threads() that does not wait would act.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(num_threads(), 2);
+  held.release();
+  resizer.join();
+  EXPECT_EQ(num_threads(), 3);
+  EXPECT_TRUE(each_task_runs_once(100));
+}
+
+TEST(ThreadPool, ResizingAmongCallsOfOthers) {
   set_num_threads(2);
   std::atomic<bool> stop{false};
   std::atomic<int> bad{0};
@@ -193,7 +252,7 @@ TEST(Fork, ChildUsesThePoolAfterTheParentDid) {
   set_num_threads(2);
   ASSERT_TRUE(each_task_runs_once(100));
   EXPECT_EQ(status_of_child([] {
-              bool good = each_task_runs_once(100);
+              const bool good = each_task_runs_once(100) && two_threads_meet();
               set_num_threads(3);
               return good && each_task_runs_once(100) && status_of_child([] { return each_task_runs_once(9); }) == 0;
             }),
@@ -203,37 +262,32 @@ TEST(Fork, ChildUsesThePoolAfterTheParentDid) {
 
 TEST(Fork, ChildIsFreeOfACallOfAnotherThread) {
   set_num_threads(2);
-  for (int repeat = 0; repeat < 20; ++repeat) {
-    std::atomic<bool> started{false}, stop{false};
-    std::thread other([&] {
-      parallel_for(2, [&](int64_t, int) {
-        started = true;
-        while (!stop) std::this_thread::yield();
-      });
-    });
-    while (!started) std::this_thread::yield();
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    HeldCall held(2);
     EXPECT_EQ(status_of_child([] {
+                const bool met = two_threads_meet();
                 set_num_threads(4);
-                return each_task_runs_once(100);
+                return met && each_task_runs_once(100);
               }),
               0);
-    stop = true;
-    other.join();
   }
 }
 
 TEST(Fork, ChildOfATaskCanFinishThatCall) {
   set_num_threads(2);
-  // The caller (worker 0) forks inside its task while the worker is inside another one.
+  // The caller (worker 0) forks inside its task while the worker is held inside another one.
   std::atomic<int> arrived{0};
+  std::atomic<bool> forked{false};
   const pid_t parent = getpid();
   int status = -1;
   pid_t child = -1;
   parallel_for(2, [&](int64_t, int worker) {
     arrived.fetch_add(1);
     while (arrived.load() < 2) std::this_thread::yield();
+    while (worker != 0 && !forked) std::this_thread::yield();
     if (worker != 0) return;
     child = fork();
+    forked = true;
     if (child == 0) alarm(20);
   });
   if (getpid() != parent) _exit(each_task_runs_once(50) ? 0 : 1);

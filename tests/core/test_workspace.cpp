@@ -1,11 +1,10 @@
 // tests/core/test_workspace.cpp -- alignment, nesting, what is kept, and the message of a failed allocation.
-#include "core/workspace.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <string>
 
+#include "core/workspace.hpp"
 #include "omniconv/status.hpp"
 
 namespace omniconv {

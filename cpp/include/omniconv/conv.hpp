@@ -44,7 +44,7 @@ struct ConvDesc {
   int64_t groups = 1;
   PaddingMode padding_mode = PaddingMode::zeros;
   Activation activation = Activation::none;
-  float negative_slope = 0.01f;  // of leaky_relu
+  double negative_slope = 0.01;  // of leaky_relu
   Precision precision = Precision::highest;
   bool channels_last = false;  // the layout the caller expects to pass; a hint, not a promise
   std::string algorithm = "auto";

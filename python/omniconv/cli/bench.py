@@ -1,0 +1,198 @@
+"""``omniconv bench``: races against peers, as tables, JSON and pictures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import omniconv
+from omniconv.bench import conv as race_of_conv
+from omniconv.bench import layers as layer_sets
+from omniconv.bench import peers as all_peers
+from omniconv.bench.text import bytes_text, error_text, seconds_text
+from omniconv.cli.console import stderr, stdout, write_json
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Time every algorithm beside its peers, with the error of each.", no_args_is_help=True)
+
+
+@app.callback()
+def _bench() -> None:
+    """Time every algorithm beside its peers, with the error of each."""
+
+
+def _ratio(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"[green]{value:.2f}x[/]" if value >= 1 else f"[red]{value:.2f}x[/]"
+
+
+def _layer_table(entry: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"[bold]{entry['name']}[/]  {entry['text']}, batch {entry['batch']}: {entry['flops'] * 1e-9:.3g} GFLOP",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        min_width=100,
+    )
+    table.add_column("", width=16)
+    for column in ("time", "GFLOP/s", "of rate", "x best peer", "x torch-nchw", "workspace", "error"):
+        table.add_column(column, justify="right", style="dim" if column == "error" else None)
+    for row in sorted(entry["results"], key=lambda row: row["seconds"]):
+        auto = row["name"] == entry["auto"]
+        table.add_row(
+            f"{'[bold cyan]' if auto else ''}{row['name']}{' *' if auto else ''}",
+            seconds_text(row["seconds"]),
+            f"{row['gflops']:.1f}",
+            f"{row['peak_percent']:.0f} %",
+            _ratio(row["vs_best_peer"]),
+            _ratio(row["vs_torch_nchw"]),
+            bytes_text(row["workspace_bytes"]),
+            error_text(row["error"]),
+        )
+    return table
+
+
+def _summary_table(lines: list[dict[str, Any]], batch: str) -> Table:
+    table = Table(
+        title=f"[bold]batch {batch}[/]: geometric means over the layers each one ran, and the least ratio",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("", width=16)
+    for column in ("layers", "fastest on", "of rate", "x best peer", "least", "x torch-nchw", "least", "error"):
+        table.add_column(column, justify="right", style="dim" if column == "error" else None)
+    for line in lines:
+        ratios = []
+        for ratio in ("vs_best_peer", "vs_torch_nchw"):
+            least = line[f"{ratio}_least"]
+            ratios += [_ratio(line[ratio]), f"{least[0]:.2f} {least[1]}" if least else "–"]
+        table.add_row(
+            line["name"],
+            f"{line['layers']} of {line['of']}",
+            str(line["fastest_on"]),
+            f"{line['peak_percent']:.0f} %",
+            *ratios,
+            error_text(line["largest_error"]),
+        )
+    return table
+
+
+def _show_layer(console: Console, entry: dict[str, Any]) -> None:
+    if entry["results"]:
+        console.print(_layer_table(entry))
+    else:
+        console.print(f"{entry['name']}, batch {entry['batch']}", markup=False)
+    for name, reason in entry["skipped"].items():
+        console.print(f"{'the layer' if name == '*' else name} left out: {reason}", style="dim", markup=False)
+    console.print()
+
+
+def _show_end(console: Console, report: dict[str, Any]) -> None:
+    for batch, lines in report["summary"].items():
+        if lines:
+            console.print(_summary_table(lines, batch))
+    at, rate, copy = report["machine"], report["multiply_rate"], report["copy_rate"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']} ({at['compiler']}); "
+        f"precision {report['settings']['precision']}, x {report['settings']['layout'].upper()}.\n"
+        f'*: the choice of algorithm="auto". x: times as fast as; the peers\' rows have it too. Times are medians.\n'
+        f"rate: {rate['gflops']:.0f} GFLOP/s, {rate['how']}: a lower bound on the peak of the machine. "
+        f"Memory: {copy['gbytes']:.1f} GB/s, {copy['how']}.\n"
+        f"error: relative L2 against float64 on the first image.",
+        markup=False,
+        style="dim",
+    )
+    if warning := race_of_conv.busy_warning(report):
+        console.print(warning, style="yellow")
+
+
+def _settings(
+    algorithms: str | None, peers: str | None, precision: str, layout: str, repeat: int | None, budget: float
+) -> race_of_conv.Settings:
+    """ValueError for a word that is not allowed."""
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"precision is {precision!r}; allowed are highest, high, medium")
+    if layout not in ("nchw", "nhwc"):
+        raise ValueError(f"layout is {layout!r}; allowed are nchw, nhwc")
+    chosen = race_of_conv.choose_algorithms(algorithms)
+    return race_of_conv.Settings(chosen, all_peers.choose(peers), precision, layout, repeat, budget)
+
+
+def _writable(path: Path | None, option: str) -> None:
+    """Found out now, not after minutes of measuring."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ValueError(f"{option} is {path}; its folder does not exist")
+
+
+def _plot(report: dict[str, Any], path: Path) -> None:
+    from omniconv.bench.plot import efficiency_picture
+
+    efficiency_picture(report, path)
+
+
+@app.command("conv")
+def conv(
+    layers: Annotated[
+        str, typer.Option(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
+    ] = "im2win12",
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. 1 if left out.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
+    algorithms: Annotated[
+        str | None, typer.Option(help="Names with commas between, or all. All but reference if left out.")
+    ] = None,
+    peers: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(all_peers.names())}, all or none. [default: all, if PyTorch is there]"),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="highest, high or medium.")] = "highest",
+    layout: Annotated[str, typer.Option(help="Memory layout of omniconv's x: nchw or nhwc.")] = "nchw",
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per layer; 3 rounds run at least.")] = 3.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write an efficiency picture to this file (PNG, SVG, PDF).")] = None,
+) -> None:
+    """Race dense convolution over a set of layers."""
+    try:
+        chosen = layer_sets.load(layers)
+        settings = _settings(algorithms, peers, precision, layout, repeat, budget)
+        _writable(json, "json")
+        _writable(plot, "plot")
+        if plot is not None:
+            import matplotlib  # noqa: F401
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+    except ModuleNotFoundError as missing:
+        raise typer.BadParameter(f"--plot needs {missing.name}: pip install 'omniconv[plot]'") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = stdout()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        report = race_of_conv.measure(
+            chosen,
+            batch or [1],
+            settings,
+            progress=lambda what, part: bar.update(task, description=what, completed=part),
+            done=lambda entry: _show_layer(bar.console if console.is_terminal else console, entry),
+        )
+    _show_end(console, report)
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+    if plot is not None and any(entry["results"] for entry in report["layers"]):
+        _plot(report, plot)
+        console.print(f"Picture: {plot}", markup=False)
+    if any(math.isnan(row["error"]) for entry in report["layers"] for row in entry["results"]):
+        raise typer.Exit(1)

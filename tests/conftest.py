@@ -1,0 +1,38 @@
+"""Fixtures and the hypothesis profile of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import omniconv
+
+# The same examples in every run, and no verdict by the clock: these tests run on loaded machines. The fixtures below
+# do not change between the examples of a test.
+settings.register_profile(
+    "omniconv",
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("omniconv")
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """Thread number and instruction set do not leak from one test into the next."""
+    threads, isa = omniconv.get_num_threads(), omniconv.isa()
+    yield
+    omniconv.set_num_threads(threads)
+    omniconv.set_isa(isa)
+
+
+@pytest.fixture(params=omniconv.available_isas())
+def isa(request: pytest.FixtureRequest) -> str:
+    """Each instruction set of this machine in turn."""
+    omniconv.set_isa(request.param)
+    return request.param

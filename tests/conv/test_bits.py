@@ -1,0 +1,159 @@
+"""The same bits: for any number of threads, any batch, any memory layout, and every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import omniconv
+from tests.conv.problems import Problem, declines, each_way, function, laid_out, problems
+
+# Sizes with several blocks of work: what is cut differently for 1, 2 and 3 threads.
+LARGER = {
+    "7x7 stride 2": Problem((37, 40), (7, 7), 5, 1, 3, 20, (2, 2), padding=((3, 3), (3, 3))),
+    "3x3": Problem((19, 22), (3, 3), 5, 1, 64, 48, padding=((1, 1), (1, 1))),
+    "depthwise": Problem((14, 17), (5, 5), 5, 32, 1, 1, padding=((2, 2), (2, 2))),
+    "groups": Problem((13, 16), (3, 3), 5, 4, 6, 9, (2, 2), padding=((1, 1), (1, 1)), mode="reflect"),
+    "1x1": Problem((7, 10), (1, 1), 5, 1, 130, 70),
+    "long row": Problem((5000,), (9,), 3, 1, 4, 6, padding=((8, 0),)),
+    "volume": Problem((9, 10, 11), (3, 3, 3), 3, 1, 5, 18, padding=((1, 1), (1, 1), (1, 1)), mode="circular"),
+    "few pixels, many channels": Problem((3, 3), (3, 3), 3, 1, 70, 300, padding=((1, 1), (1, 1))),
+    "many blocks": Problem((230, 20), (5, 5), 2, 1, 9, 5, (2, 2)),
+}
+
+
+UNUSUAL = [1e-42, 1e-30, 1e-16, 1e-15, 1e18, 1e19, 1e30, 3e38, -1e-40, -2e38]
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def with_unusual_values(array: np.ndarray) -> np.ndarray:
+    """Tiny and huge numbers here and there: what kernels of several parts or ranges might treat apart."""
+    array = array.copy()
+    places = np.random.default_rng(7).integers(0, array.size, len(UNUSUAL))
+    array.reshape(-1)[places] = UNUSUAL
+    return array
+
+
+def check_same(p: Problem, run: Callable[[str], np.ndarray], op: str) -> None:
+    for isa, algorithm in each_way():
+        if declines(p, algorithm, op):
+            continue
+        omniconv.set_num_threads(1)
+        want = run(algorithm)
+        for threads in (2, 3, 1):
+            omniconv.set_num_threads(threads)
+            assert same(run(algorithm), want), (isa, algorithm, threads)
+
+
+def check_threads(p: Problem, change: Callable = lambda a: a) -> None:
+    x, w, g, b, r = change(p.x()), p.w(), change(p.g()), p.array("b", p.y_shape[1:2]), p.array("r", p.y_shape)
+    nd, how = p.nd, p.options
+    check_same(p, lambda a: function("conv{}", nd)(x, w, algorithm=a, **how), "forward")
+    finish = {"bias": b, "residual": r, "activation": "silu"}
+    check_same(p, lambda a: function("conv{}", nd)(x, w, algorithm=a, **finish, **how), "forward")
+    check_same(p, lambda a: function("conv{}_grad_input", nd)(g, w, p.x_shape, algorithm=a, **how), "grad_input")
+    check_same(p, lambda a: function("conv{}_grad_weight", nd)(g, x, p.w_shape, algorithm=a, **how), "grad_weight")
+    check_same(p, lambda a: omniconv.conv_grad_bias(g), "forward")
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_any_number_of_threads_on_larger_problems(name):
+    check_threads(LARGER[name])
+
+
+@settings(max_examples=30)
+@given(p=problems())
+def test_any_number_of_threads(p):
+    check_threads(p)
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_unusual_values(name):
+    """The sums that take part in them overflow or lose digits, alike in every block, and no other sum does."""
+    p = LARGER[name]
+    check_threads(p, with_unusual_values)
+    check_batch(p, [1], with_unusual_values)
+
+
+def check_batch(p: Problem, cuts: list[int], change: Callable = lambda a: a) -> None:
+    x, w, g = change(p.x()), p.w(), change(p.g())
+    pieces = list(zip([0, *cuts], [*cuts, p.batch], strict=True))
+
+    def forward(a: str, i: slice) -> np.ndarray:
+        return function("conv{}", p.nd)(x[i], w, algorithm=a, **p.options)
+
+    def grad_input(a: str, i: slice) -> np.ndarray:
+        return function("conv{}_grad_input", p.nd)(g[i], w, x[i].shape, algorithm=a, **p.options)
+
+    for threads in (1, 2):
+        omniconv.set_num_threads(threads)
+        for isa, algorithm in each_way():
+            for op, run in (("forward", forward), ("grad_input", grad_input)):
+                if not declines(p, algorithm, op):
+                    together = run(algorithm, slice(None))
+                    parts = np.concatenate([run(algorithm, slice(*piece)) for piece in pieces])
+                    assert same(parts, together), (isa, algorithm, op, threads)
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_batch_in_pieces_on_larger_problems(name):
+    p = LARGER[name]
+    check_batch(p, [1] if p.batch == 2 else [2] if p.batch == 3 else [2, 3])
+
+
+@given(p=problems(batch=4), cut=st.integers(0, 4))
+def test_batch_in_pieces(p, cut):
+    check_batch(p, [cut])
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_larger_problems_in_both_layouts(name):
+    check_layouts(LARGER[name])
+
+
+@given(p=problems())
+def test_both_layouts(p):
+    check_layouts(p)
+
+
+def check_layouts(p: Problem) -> None:
+    x, w, g = p.x(), p.w(), p.g()
+    inside, g_inside = laid_out(x, "nhwc"), laid_out(g, "nhwc")
+    last = np.moveaxis(inside, 1, -1)
+    convolve = function("conv{}", p.nd)
+    for isa, algorithm in each_way():
+        if algorithm == "auto":  # may take an algorithm that rounds in another way
+            continue
+        if not declines(p, algorithm):
+            want = convolve(x, w, algorithm=algorithm, **p.options)
+            assert np.array_equal(convolve(inside, w, algorithm=algorithm, **p.options), want), (isa, algorithm)
+            shaped = convolve(last, w, algorithm=algorithm, layout="NHWC", **p.options)
+            assert np.array_equal(np.moveaxis(shaped, -1, 1), want), (isa, algorithm)
+        if not declines(p, algorithm, "grad_input"):
+            run = function("conv{}_grad_input", p.nd)
+            want = run(g, w, p.x_shape, algorithm=algorithm, **p.options)
+            assert np.array_equal(run(g_inside, w, p.x_shape, algorithm=algorithm, **p.options), want), (isa, algorithm)
+        if not declines(p, algorithm, "grad_weight"):
+            run = function("conv{}_grad_weight", p.nd)
+            want = run(g, x, p.w_shape, algorithm=algorithm, **p.options)
+            assert np.array_equal(run(g_inside, inside, p.w_shape, algorithm=algorithm, **p.options), want)
+
+
+@settings(max_examples=30)
+@given(p=problems())
+def test_plans_and_functions(p):
+    x, w, b = p.x(), p.w(), p.array("b", p.y_shape[1:2])
+    for isa, algorithm in each_way():
+        if not declines(p, algorithm):
+            how = {**p.options, "algorithm": algorithm, "activation": "relu6"}
+            plan = function("plan_conv{}", p.nd)(p.x_shape, w, b, **how)
+            want = function("conv{}", p.nd)(x, w, b, **how)
+            assert np.array_equal(plan(x), want), (isa, algorithm)
+            assert np.array_equal(plan(x), want), (isa, algorithm)

@@ -1,0 +1,139 @@
+"""Runs golden cases: ``run(path)`` computes every output that a case names, with omniconv's public functions.
+
+A row is a function ``row(case, **options) -> {output name: array}``; it builds what ``case.meta`` describes and knows
+nothing of single cases. ``@row("name")`` adds one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import omniconv
+
+__all__ = ["ROWS", "row", "run"]
+
+
+def _beside(name: str) -> Any:
+    """The module `name` of this folder, however this file itself was imported."""
+    key = f"omniconv_golden_{name}"
+    if key not in sys.modules:
+        spec = importlib.util.spec_from_file_location(key, Path(__file__).with_name(f"{name}.py"))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[key] = module
+        spec.loader.exec_module(module)
+    return sys.modules[key]
+
+
+seeded = _beside("seeded")
+
+Row = Callable[..., dict[str, np.ndarray]]
+ROWS: dict[str, Row] = {}
+
+
+def row(name: str) -> Callable[[Row], Row]:
+    """Register the function that computes the cases of a row."""
+
+    def register(function: Row) -> Row:
+        ROWS[name] = function
+        return function
+
+    return register
+
+
+def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
+    """Every output of the case, by name. `options` are those of the row's function; each has a default.
+
+    An output that an algorithm named in `options` declines to compute is left out. KeyError if no row has the name
+    that the case gives, or if an output that the case names was not computed.
+    """
+    case = seeded.load(path)
+    name = case.meta["row"]
+    if name not in ROWS:
+        raise KeyError(f"{path} is of row {name!r}; there are {sorted(ROWS)}")
+    outputs = ROWS[name](case, **options)
+    return {name: outputs[name] for name in case.outputs if outputs[name] is not None}
+
+
+# ---- conv ----------------------------------------------------------------------------------------------------------
+
+Steps = dict[str, Callable[[], Any]]
+
+
+def _channels_inside(array: np.ndarray) -> np.ndarray:
+    """The same [N, C, *spatial] with C innermost in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def _function(name: str, about: dict[str, Any]) -> Callable[..., Any]:
+    return getattr(omniconv, name.format(about["nd"]))
+
+
+def _forward(about: dict[str, Any], x: Any, w: Any, b: Any, g: Any, how: dict[str, Any]) -> Steps:
+    how = how | {"padding": about["padding"], "padding_mode": about["mode"]}
+    return {
+        "y": lambda: _function("conv{}d", about)(x, w, b, **how),
+        "dx": lambda: _function("conv{}d_grad_input", about)(g, w, x.shape, **how),
+        "dw": lambda: _function("conv{}d_grad_weight", about)(g, x, w.shape, **how),
+    }
+
+
+def _transposed(about: dict[str, Any], x: Any, w: Any, b: Any, g: Any, how: dict[str, Any]) -> Steps:
+    padding, extra = about["padding"], about["output_padding"]
+    ends = [high - e for (_, high), e in zip(padding, extra, strict=True)]
+    # Backward runs the convolution that was transposed: over g, with outputs of the shape of x. Output padding takes
+    # back what `padding` removed at the high end; what it adds beyond that no window of that convolution reaches.
+    seen = g[(..., *(slice(0, n + min(end, 0)) for n, end in zip(g.shape[2:], ends, strict=True)))]
+    back = how | {"padding": [(low, max(end, 0)) for (low, _), end in zip(padding, ends, strict=True)]}
+    return {
+        "y": lambda: _function("conv_transpose{}d", about)(x, w, b, padding=padding, output_padding=extra, **how),
+        "dx": lambda: _function("conv{}d", about)(seen, w, **back),
+        "dw": lambda: _function("conv{}d_grad_weight", about)(x, seen, w.shape, **back),
+    }
+
+
+def _or_declined(step: Callable[[], Any]) -> Any:
+    try:
+        return step()
+    except NotImplementedError:
+        return None
+
+
+@row("conv")
+def conv(
+    case: Any,
+    *,
+    dtype: str = "float32",
+    algorithm: str = "auto",
+    precision: str = "highest",
+    channels_last: bool = False,
+) -> dict[str, np.ndarray | None]:
+    """Convolutions in ``kwargs["convs"]``: result y, and gradients dx, dw, db of sum(y * g), of every one.
+
+    None stands for an output that `algorithm` declines. `channels_last` lays x and g out with channels innermost.
+    """
+    place = _channels_inside if channels_last else np.ascontiguousarray
+    outputs: dict[str, np.ndarray | None] = {}
+    for name, about in case.meta["kwargs"]["convs"].items():
+        ci, co, groups = about["cin"], about["cout"], about["groups"]
+        first, second = (ci, co) if about["transposed"] else (co, ci)
+        shapes = {
+            "x": (about["N"], ci, *about["spatial"]),
+            "w": (first, second // groups, *about["kernel"]),
+            "b": (co,),
+            "g": (about["N"], co, *about["out"]),
+        }
+        a = {k: seeded.array(f"{name}:{k}", shape, case.meta["seed"]).astype(dtype) for k, shape in shapes.items()}
+        x, w, b, g = place(a["x"]), a["w"], a["b"] if about["bias"] else None, place(a["g"])
+        how = {key: about[key] for key in ("stride", "dilation", "groups")}
+        how |= {"algorithm": algorithm, "precision": precision}
+        steps = (_transposed if about["transposed"] else _forward)(about, x, w, b, g, how)
+        outputs |= {f"{name}:{part}": _or_declined(step) for part, step in steps.items()}
+        if b is not None:
+            outputs[f"{name}:db"] = omniconv.conv_grad_bias(g)
+    return outputs

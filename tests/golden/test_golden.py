@@ -1,0 +1,65 @@
+"""Every golden case, on every instruction set, by every algorithm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import omniconv
+from tests.golden import cases
+from tests.golden.cases import seeded
+
+FOLDER = Path(__file__).parent
+FILES = sorted(FOLDER.glob("*/*.npz"))
+CONV = sorted(FOLDER.glob("conv/*.npz"))
+ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
+
+
+def check(path: Path, outputs: dict, bound: float) -> None:
+    case = seeded.load(path)
+    each = case.meta.get("err32_each", {})
+    errors = {name: seeded.relative_error(outputs[name], case.outputs[name]) for name in outputs}
+    limits = {name: min(bound, max(1e-5, 10 * each.get(name, case.meta["err32"]))) for name in outputs}
+    assert not {name: error for name, error in errors.items() if not error <= limits[name]}
+
+
+def test_there_are_cases_and_every_row_has_a_function():
+    assert FILES
+    assert {path.parent.name for path in FILES} <= set(cases.ROWS)
+
+
+@pytest.mark.parametrize("path", CONV, ids=lambda p: p.stem)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+def test_conv_float32(path, algorithm, channels_last, isa):
+    reasons = {a.name: a.reason for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))}
+    if "instruction set" in reasons.get(algorithm, ""):
+        pytest.skip(f"{algorithm}: {reasons[algorithm]}")
+    outputs = cases.run(path, algorithm=algorithm, channels_last=channels_last)
+    check(path, outputs, 1e-6)
+    plain = omniconv.algorithms((1, 8, 8, 8), (8, 8, 3, 3), layout="NHWC")
+    if algorithm in {"auto", *(a.name for a in plain if a.usable)}:
+        assert any(not name.endswith(":db") for name in outputs)  # which no algorithm declines
+    if algorithm in ("auto", "reference"):
+        assert list(outputs) == list(seeded.load(path).outputs)
+
+
+@pytest.mark.parametrize("path", CONV, ids=lambda p: p.stem)
+def test_conv_float64(path):
+    outputs = cases.run(path, dtype="float64")
+    assert list(outputs) == list(seeded.load(path).outputs)
+    check(path, outputs, 6e-8)  # the golden values were rounded to float32
+
+
+def test_seeded_values_are_those_of_the_format():
+    """Fixed numbers: a change of the recipe would make every stored output worthless."""
+    assert seeded.array("x", (2,), seed=3).tolist() == [0.843346097427706, 0.4423145677567388]
+    assert seeded.array("x", (4,), kind="integer", high=100).tolist() == [61, 1, 83, 87]
+    assert seeded.array("x", (1,), kind="uniform").tolist() == [0.011173611416059104]
+    assert seeded.parameter("a.bias", (1,)).tolist() == [-0.11241593793988652]
+    assert seeded.parameter("a.weight", (1, 2)).tolist() == [[-0.6425822491746339, 0.30815789130401666]]
+    assert seeded.parameter("a.weight", (1,)).tolist() == [0.9091251468277025]
+    assert seeded.parameter("a.running_var", (1,)).tolist() == [0.994607784708769]
+    assert seeded.parameter("a.running_mean", (1,)).tolist() == [0.048295386474927364]
+    assert seeded.parameter("a.num_batches_tracked", ()).tolist() == 0
