@@ -67,6 +67,19 @@ def test_out_is_written_everywhere_and_nothing_else(p, layout, dtype):
             assert np.isnan(whole).sum() == whole.size - out.size, (name, isa, algorithm)
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc", "a window", "every second"])
+def test_nothing_is_written_beside_any_number_of_channels(layout, isa):
+    for co in range(1, 50):
+        for p in (Problem((5, 6), (2, 3), 2, 1, 3, co), Problem((5, 3), (2, 1), 1, 2, 3, co)):
+            room = room_for((p.batch + 1, p.groups * co + 3, 6, 8), "float32", layout)
+            out = room[(slice(p.batch), slice(1, 1 + p.groups * co), *(slice(1, n + 1) for n in p.y_shape[2:]))]
+            for algorithm in ("im2win", "im2col"):
+                room[...] = np.nan
+                omniconv.conv2d(p.x(), p.w(), out=out, algorithm=algorithm, groups=p.groups)
+                assert np.isnan(room).sum() == room.size - out.size, (co, algorithm)
+                assert not np.isnan(out).any(), (co, algorithm)
+
+
 @given(p=problems(), layout=st.sampled_from(LAYOUTS))
 def test_out_of_layout_nhwc(p, layout):
     x, w = np.moveaxis(p.x(), 1, -1).copy(), p.w()
