@@ -13,7 +13,7 @@
 namespace omniconv::conv {
 
 // Long sums are cut every kSumBlock terms and the parts added: relative L2 error of K = 4608 normal terms
-// 1.1e-6 in one chain, 4e-7 so. A block of b (512 x 32 floats, 64 KiB) stays in L2 while every tile of pixels uses it.
+// 1.2e-6 in one chain, 4e-7 so. A block of b (512 x 32 floats, 64 KiB) stays in L2 while every tile of pixels uses it.
 inline constexpr int64_t kSumBlock = 512;
 // Pixels of a block: enough to read the weights from L3 only once per 256 pixels (0.5 byte per cycle and core),
 // while its sums (256 x 32 floats, 32 KiB) stay near L1.

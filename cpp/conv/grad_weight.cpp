@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kBudget = size_t{1} << 20;         // windows of a block, as in im2win
 constexpr size_t kLimit = size_t{16} << 20;         // one window; beyond, the reference
 constexpr size_t kPartialBytes = size_t{32} << 20;  // partial sums of all slots
-constexpr int64_t kMaxSlots = 256;                  // 256 blocks in a chain err as much as 256 terms: 4e-7
+constexpr int64_t kMaxSlots = 256;                  // 256 blocks in a chain err about as much as 256 terms
 constexpr int64_t kTasks = 64;                      // enough to keep 16 cores busy
 
 struct Split {

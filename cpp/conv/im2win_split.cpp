@@ -129,9 +129,10 @@ double cost(const Problem& p, Target t) {
   const RowTiles tiles(p.axis[2].out);
   const Panels panels(p.co, t.kernels);
   // Four chains of products: each product takes as many cycles as its tile has rows, but a chain waits 12 for the last.
-  // The factor is what loads of tiles add. Measured (two cores, Sapphire Rapids class, the twelve im2win layers):
-  // 1.6 with one thread on an idle machine, where this is 1.4-1.6 times as fast as im2win; 3 to 4 with both cores busy,
-  // where it is 0.7-0.9 times as fast. The choice must not follow the threads, so the careful figure decides.
+  // The factor is what loads of tiles add. On layers 5, 8, 9 and 11 of the im2win papers, batch 16, a shared machine of
+  // two Sapphire Rapids class cores: 1.5-1.8 with one thread and little else running, where this is 1.5-1.6 times as
+  // fast as im2win; 4.4-5.1 with two threads, where it is 0.7-0.9 times as fast. The choice must not follow the
+  // threads; 3.5 lies between and leaves these layers to im2win.
   const double products =
       double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);

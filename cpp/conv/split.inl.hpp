@@ -1,18 +1,18 @@
 // conv/split.inl.hpp -- float32 products on a bfloat16 matrix unit (AMX)
 //
 // Computes: a float32 number is the sum of three bfloat16 numbers, a = a1 + a2 + a3, each the rounding of what is left
-// (8 + 8 + 8 bits of significand). Of the nine products of two such sums the six with a weight above 2^-24 are kept:
-// a1 b1, a1 b2, a2 b1, a2 b2, a1 b3, a3 b1; those left out are below 2^-25 of a * b, half a rounding of float32. The
-// unit adds in float32, two products at a time, so a sum of K terms has about as many roundings as a chain of
-// multiply-adds and, with K = 4608 normal terms, a smaller error (5e-7 against 1.1e-6, relative L2).
-// Range: the unit takes subnormal parts for zero, and parts of an infinity are not finite. So values must be zero or
-// of magnitude 2^-50 to 2^60: then every product of parts is a normal number (above 2^-123) and no sum of fewer than
-// 2^8 blocks of 2^64 overflows. Any other value is stored as zero, and whoever packs is told; the windows that hold one
-// go through the float32 tiles.
-// Layout: A is windows of 32 elements (64 bytes) a row; B is pairs of k, as TDPBF16PS wants it.
-// Registers: 2 x 2 accumulators of 16 x 16, two tiles of each operand. 24 products (16 cycles each) need 14 loads
-// (8 cycles each), in an order in which every next product changes one operand only.
-// Reference: Henry, Tang, Heinecke, "Leveraging the bfloat16 artificial intelligence datatype", ARITH 2019.
+// (8 + 8 + 8 bits of significand). Of the nine products of two such sums six are kept: a1 b1, a1 b2, a2 b1, a2 b2,
+// a1 b3, a3 b1. A part is at most 2^-8 of the one before, so each of those left out is at most 2^-24 of a * b, a
+// rounding of float32. The unit adds in float32. With K = 4608 normal terms the error is 5e-7 (relative L2), where one
+// chain of float32 multiply-adds has 1.2e-6 and im2win, which cuts its sums, 4e-7. Range: the unit takes subnormal
+// parts for zero, and parts of an infinity are not finite. So values must be zero or of magnitude 2^-50 to 2^60: then
+// a1 b3 and a3 b1 are normal numbers (2^-123 and above), and a2 b2, where it is not, is below 2^-26 of a * b; no
+// product exceeds 2^120, and a sum that overflows would do so in float32. Any other value is stored as zero, and
+// whoever packs is told; the windows that hold one go through the float32 tiles. Layout: A is windows of 32 elements
+// (64 bytes) a row; B is pairs of k, as TDPBF16PS wants it. Registers: 2 x 2 accumulators of 16 x 16, two tiles of each
+// operand. 24 products (16 cycles each) need 14 loads (8 cycles each), in an order in which every next product changes
+// one operand only. Reference: Henry, Tang, Heinecke, "Leveraging the bfloat16 artificial intelligence datatype", ARITH
+// 2019.
 #pragma once
 
 #include "conv/kernels.hpp"

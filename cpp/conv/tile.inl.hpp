@@ -3,7 +3,9 @@
 // Registers: ROWS x VECTORS accumulators, VECTORS of b, one broadcast of a. With 32 registers 14 x 2 fills them:
 // per step of k 2 + 14 loads feed 28 multiply-adds, so the two load ports (8 cycles) stay behind the two FMA ports
 // (14 cycles), and a dozen row pointers may be reloaded from the stack without being seen. Measured with AVX-512,
-// K = 576..4608: 130-135 of 137 GFLOP/s, 9 x 3 and 7 x 4 the same; 14 x 2 reads the least of b, so it is the one.
+// K = 576..4608, one thread: 124-135 GFLOP/s in some minutes of a shared machine, 88-98 in others, while multiply-adds
+// on registers alone gave 107-133 throughout: loads are what neighbours slow down. 9 x 3 and 7 x 4 were no faster, and
+// 14 x 2 reads the least of b.
 // Every accumulator is one chain in the order of k: a result does not depend on where in a tile its pixel falls.
 #pragma once
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     class _NumPy:
-        """Stands for NumPy until it is needed: importing it takes five times as long as all of omniconv."""
+        """Stands for NumPy until it is needed: importing it takes several times as long as all of omniconv."""
 
         def __getattr__(self, name: str) -> Any:
             import numpy
