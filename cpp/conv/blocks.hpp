@@ -88,7 +88,9 @@ inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) {
 
 // ---- inline ------------------------------------------------------------------------------------------------------
 
-Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows_per_block, int64_t columns_per_block);
+// A block is made no smaller than `few` pixels to give every thread its share.
+Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows_per_block, int64_t columns_per_block,
+              int64_t few = kFewPixels);
 
 template <class BytesPerRow>
 Partition partition(const Problem& p, const Panels& panels, int threads, size_t budget, BytesPerRow&& bytes_per_row) {

@@ -13,13 +13,13 @@ constexpr int kParts<Part> = 3;
 
 }  // namespace
 
-WindowRows::WindowRows(const Problem& problem, int item_size) : p(problem) {
+WindowRows::WindowRows(const Problem& problem, bool spread) : p(problem) {
   // Windows that do not touch are stored without the columns between them.
   step = std::min(p.axis[2].stride, p.axis[2].window());
   column_length = p.axis[0].taps * p.axis[1].taps * p.ci;
   column_stride = column_length;
   // L1 has 64 sets of 64 bytes: windows 4096 bytes apart would share one set, and a tile reads 14 of them at once.
-  if (item_size == sizeof(float) && step * column_length % 1024 == 0) column_stride += 16;
+  if (spread && step * column_length % 1024 == 0) column_stride += 16;
 }
 
 Windows WindowRows::windows(const float* const* rows) const {

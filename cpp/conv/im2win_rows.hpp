@@ -18,8 +18,8 @@ struct WindowRows {
   int64_t column_length;  // kd * kh * ci
   int64_t column_stride;  // the same, padded where windows would fall on one set of the cache
 
-  // `item_size`: bytes of an element of the buffer.
-  explicit WindowRows(const Problem& problem, int item_size = sizeof(float));
+  // `spread`: pad so, for buffers of float.
+  explicit WindowRows(const Problem& problem, bool spread = true);
 
   int64_t columns(int64_t outputs) const { return (outputs - 1) * step + p.axis[2].window(); }
   int64_t row_floats(int64_t outputs) const { return columns(outputs) * column_stride; }

@@ -32,7 +32,7 @@ struct RowTiles {
 struct Shape {
   WindowRows rows;
   int64_t segments, length, step;  // of a window: one segment, or one per kw
-  explicit Shape(const Problem& p) : rows(p, sizeof(Part)) {
+  explicit Shape(const Problem& p) : rows(p, false) {
     const Windows w = rows.windows(nullptr);
     length = w.segment_length;
     segments = p.k() / length;

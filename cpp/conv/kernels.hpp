@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "conv/winograd_kernels.hpp"
 #include "omniconv/options.hpp"
 
 namespace omniconv::conv {
@@ -15,8 +16,8 @@ inline constexpr int kMaxTileVectors = 2;
 // c[i, j] (+)= sum_k a_i[k] * b[k, j] for one tile of pixels x channels, j over the panel's lanes.
 // The reduction runs over segments of `segment_length` contiguous elements: segment s of pixel i starts at
 // rows[s * row_step + i] + s * element_step. It starts at element `offset` of segment `segment` and takes `count`
-// elements; b and c are dense with the panel's width. `add` adds to c, one rounding per call: this is what
-// keeps a long sum in blocks.
+// elements; b and c are dense with the panel's width. `add` adds to c, one rounding per call; a sum is cut likewise
+// after every `sum_block` elements. This is what keeps a long sum in blocks.
 struct TileArgs {
   const float* const* rows;
   int64_t row_step, element_step, segment_length;
@@ -29,6 +30,7 @@ struct TileArgs {
   // layer 9 of the im2win papers, batch 16, the store pass took 10 % of the time without this and 3 % with it.
   const float* touch = nullptr;
   int64_t touch_step = 0, touch_count = 0;
+  int64_t sum_block = INT64_MAX;
 };
 
 // c[i, j] (+)= sum_p a_p[offset + i] * b[p, j], i over taps x channels of a window, p over `count` pixels.
@@ -114,6 +116,7 @@ struct Kernels {
   void (*finish)(const FinishArgs&);
   double peak;                // floating point operations per cycle and core, for predictions
   const SplitKernels* split;  // null where the ISA has no matrix unit
+  WinogradKernels winograd[kWinogradCount];
 };
 
 const Kernels& kernels();  // of the current ISA

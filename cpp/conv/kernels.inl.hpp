@@ -5,6 +5,7 @@
 #include "conv/kernels.hpp"
 #include "conv/pack.inl.hpp"
 #include "conv/tile.inl.hpp"
+#include "conv/winograd.inl.hpp"
 
 namespace omniconv::conv {
 namespace OMNICONV_ISA_NS {
@@ -30,6 +31,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   k.pack = pack<float>;
   k.finish = finish;
   k.peak = flops_per_cycle;
+  fill_winograd<0>(k.winograd);
   return k;
 }
 

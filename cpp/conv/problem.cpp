@@ -144,6 +144,7 @@ Problem make_problem(const ConvDesc& d) {
   p.ci = d.x_shape[1] / d.groups;
   p.co = d.w_shape[0] / d.groups;
   p.mode = d.padding_mode;
+  p.precision = d.precision;
   std::vector<int64_t> y{p.batch, d.w_shape[0]};
   for (int i = 0; i < d.spatial; ++i) {
     p.axis[kAxes - d.spatial + i] = make_axis(d, i);
@@ -176,6 +177,7 @@ std::vector<Phase> input_gradient_phases(const Problem& f, bool* covered) {
         phase.problem.groups = f.groups;
         phase.problem.ci = f.co;
         phase.problem.co = f.ci;
+        phase.problem.precision = f.precision;
         for (int i = 0; i < kAxes; ++i) {
           phase.problem.axis[i] = each[i]->axis;
           phase.start[i] = each[i]->start;

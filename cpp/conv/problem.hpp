@@ -21,6 +21,7 @@ struct Problem {
   int64_t ci = 1, co = 1;  // channels per group
   Axis axis[kAxes];
   PaddingMode mode = PaddingMode::zeros;
+  Precision precision = Precision::highest;
 
   int64_t taps() const { return axis[0].taps * axis[1].taps * axis[2].taps; }
   int64_t k() const { return taps() * ci; }
@@ -37,7 +38,10 @@ inline int64_t border(int64_t p, int64_t in, PaddingMode mode) {
     case PaddingMode::zeros: return -1;
     case PaddingMode::replicate: return p < 0 ? 0 : in - 1;
     case PaddingMode::circular: return ((p % in) + in) % in;
-    case PaddingMode::reflect: return p < 0 ? -p : 2 * (in - 1) - p;
+    case PaddingMode::reflect: {
+      const int64_t q = p < 0 ? -p : 2 * (in - 1) - p;
+      return q < 0 ? 0 : q < in ? q : in - 1;  // clamped: tiles reach past the padding that was asked for
+    }
   }
   return -1;
 }

@@ -33,9 +33,12 @@ static void tile(const TileArgs& args) {
     for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
   for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
   const float* b = args.b;
-  int64_t segment = args.segment, offset = args.offset, left = args.count;
+  int64_t segment = args.segment, offset = args.offset, left = args.count, until = args.sum_block;
+  bool add = args.add;
   while (left > 0) {
-    const int64_t rest = args.segment_length - offset, count = rest < left ? rest : left;
+    int64_t count = args.segment_length - offset;
+    if (count > left) count = left;
+    if (count > until) count = until;
     const float* a[ROWS];
     for (int i = 0; i < ROWS; ++i) a[i] = args.rows[segment * args.row_step + i] + segment * args.element_step + offset;
     for (int64_t k = 0; k < count; ++k) {
@@ -48,10 +51,17 @@ static void tile(const TileArgs& args) {
       b += VECTORS * kWidth;
     }
     left -= count;
-    offset = 0;
-    ++segment;
+    until -= count;
+    offset += count;
+    if (offset == args.segment_length) offset = 0, ++segment;
+    if (until > 0 || left == 0) continue;
+    store_tile<ROWS, VECTORS>(acc, args.c, add);
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+    add = true;
+    until = args.sum_block;
   }
-  store_tile<ROWS, VECTORS>(acc, args.c, args.add);
+  store_tile<ROWS, VECTORS>(acc, args.c, add);
 }
 
 template <int ROWS, int VECTORS>
