@@ -19,8 +19,7 @@ BlockRange Partition::block(const Problem& p, int64_t task) const {
   return b;
 }
 
-Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows, int64_t columns,
-              int64_t few) {
+Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows, int64_t columns) {
   Partition part;
   part.columns_per_block = columns;
   part.column_blocks = ceil_div(p.axis[2].out, columns);
@@ -29,7 +28,7 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
   // A few blocks are dealt out evenly; many need not be.
   if (threads > 1 && blocks * others < 8 * threads) {
     const int64_t even = ceil_div(blocks * others, threads) * threads / others;
-    if (even > blocks && even <= p.rows() && ceil_div(p.rows(), even) * columns >= few) blocks = even;
+    if (even > blocks && even <= p.rows() && ceil_div(p.rows(), even) * columns >= kFewPixels) blocks = even;
   }
   part.rows_per_block = std::max<int64_t>(1, ceil_div(p.rows(), std::max<int64_t>(1, blocks)));
   part.row_blocks = ceil_div(p.rows(), part.rows_per_block);

@@ -88,9 +88,7 @@ inline size_t packed_floats_aligned(const Kernels& kernels, const Problem& p) {
 
 // ---- inline ------------------------------------------------------------------------------------------------------
 
-// A block is made no smaller than `few` pixels to give every thread its share.
-Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows_per_block, int64_t columns_per_block,
-              int64_t few = kFewPixels);
+Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows_per_block, int64_t columns_per_block);
 
 template <class BytesPerRow>
 Partition partition(const Problem& p, const Panels& panels, int threads, size_t budget, BytesPerRow&& bytes_per_row) {
