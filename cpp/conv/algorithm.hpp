@@ -33,21 +33,21 @@ struct Algorithm {
   const char* summary;
   std::string (*decline)(const Problem&, Layout);  // why not, or empty
   size_t (*workspace)(const Problem&, Target);
-  // Predicted cycles of one run. Blind to the layout, so that the same convolution in NCHW and NHWC takes algorithms
-  // with the same bits.
+  // Predicted cycles of one run, blind to the layout.
   double (*cost)(const Problem&, Target);
   void (*run)(const Run&);
   // Weights in a form of the algorithm's own, made from the panels and kept behind them.
   size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;
   void (*pack_extra)(const Problem&, const Kernels&, const float* packed, float* extra) = nullptr;
   bool needs_split = false;  // runs only where Kernels::split is there
+  bool own_bits = false;     // results differ in their last bits from those of the others, which are all the same
 };
 
 // float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.
 extern const Algorithm* const kAlgorithms[];
 extern const int kAlgorithmCount;
 
-extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col;
+extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kDepthwise;
 extern const Algorithm kWinograd2x2, kWinograd2x4, kWinograd3x3, kWinograd4x4, kWinograd5x5, kWinograd6x6,
     kWinograd1x2, kWinograd1x4, kWinograd1x6;
 

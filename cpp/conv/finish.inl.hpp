@@ -111,20 +111,26 @@ static void finish_as(const FinishArgs& a) {
     finish_by_channel<A>(a);
 }
 
-static void finish(const FinishArgs& a) {
-  switch (a.activation) {
-    case Activation::none: return finish_as<Activation::none>(a);
-    case Activation::relu: return finish_as<Activation::relu>(a);
-    case Activation::relu6: return finish_as<Activation::relu6>(a);
-    case Activation::leaky_relu: return finish_as<Activation::leaky_relu>(a);
-    case Activation::silu: return finish_as<Activation::silu>(a);
-    case Activation::gelu: return finish_as<Activation::gelu>(a);
-    case Activation::gelu_tanh: return finish_as<Activation::gelu_tanh>(a);
-    case Activation::quick_gelu: return finish_as<Activation::quick_gelu>(a);
-    case Activation::hardswish: return finish_as<Activation::hardswish>(a);
-    case Activation::sigmoid: return finish_as<Activation::sigmoid>(a);
-    case Activation::tanh: return finish_as<Activation::tanh>(a);
+// body.operator()<A>() for the A that is `activation`.
+template <class Body>
+static OMNICONV_INLINE void with_activation(Activation activation, Body&& body) {
+  switch (activation) {
+    case Activation::none: return body.template operator()<Activation::none>();
+    case Activation::relu: return body.template operator()<Activation::relu>();
+    case Activation::relu6: return body.template operator()<Activation::relu6>();
+    case Activation::leaky_relu: return body.template operator()<Activation::leaky_relu>();
+    case Activation::silu: return body.template operator()<Activation::silu>();
+    case Activation::gelu: return body.template operator()<Activation::gelu>();
+    case Activation::gelu_tanh: return body.template operator()<Activation::gelu_tanh>();
+    case Activation::quick_gelu: return body.template operator()<Activation::quick_gelu>();
+    case Activation::hardswish: return body.template operator()<Activation::hardswish>();
+    case Activation::sigmoid: return body.template operator()<Activation::sigmoid>();
+    case Activation::tanh: return body.template operator()<Activation::tanh>();
   }
+}
+
+static void finish(const FinishArgs& a) {
+  with_activation(a.activation, [&]<Activation A>() { finish_as<A>(a); });
 }
 
 }  // namespace OMNICONV_ISA_NS

@@ -298,6 +298,7 @@ const Algorithm kIm2winSplit = {"im2win_split",
                                 run,
                                 extra_floats,
                                 pack_extra,
+                                true,
                                 true};
 
 }  // namespace omniconv::conv

@@ -78,6 +78,59 @@ struct FinishArgs {
   float negative_slope;
 };
 
+// Sums of shifted input: c[i, l] (+)= sum_k of one of these, l < lanes.
+enum class PlanarMode {
+  rows_are_channels,   // w_k[i] x[offsets[k] + l]
+  rows_are_rows,       // w_k[0] x[offsets[k] + i * x_row + l]
+  lanes_are_channels,  // w_k[l] x[offsets[k] + i * x_row + l]
+};
+// x and w may be read up to a vector past the last lane.
+struct PlanarArgs {
+  const float* x;
+  const int64_t* offsets;
+  int64_t count, x_row;
+  const float* w;  // w_k at k * w_term
+  int64_t w_term;
+  float* c;
+  int64_t c_row;
+  int lanes;
+  bool add;
+};
+
+// y[i, p] = activation(c[i, p] * scale[i'] + bias[i'] + residual[i, p]), i' = i * channel_step.
+struct PlanarFinishArgs {
+  const float* c;
+  int64_t c_row, rows, pixels;
+  float* y;
+  int64_t y_row, y_pixel;
+  const float* residual;
+  int64_t r_row, r_pixel;
+  const float* bias;
+  const float* scale;
+  int64_t channel_step;
+  Activation activation;
+  float negative_slope;
+};
+
+// Rows of contiguous columns to a strip with zeros at both ends: to[r][phase][column], `phase` floats each, stride 1 or
+// 2. Column i of phase q is x[r * x_row + i * stride + q - lo], zero outside [0, in).
+struct PlanarLinesArgs {
+  const float* x;
+  int64_t x_row, in, lo, stride, rows;
+  float* to;
+  int64_t phase;
+};
+
+inline constexpr int kMaxPlanarRows = 12;
+inline constexpr int kMaxPlanarVectors = 3;
+
+struct PlanarKernels {
+  int rows[kMaxPlanarVectors + 1];  // largest tile of so many vectors
+  void (*tile[3][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
+  void (*finish)(const PlanarFinishArgs&);
+  void (*lines)(const PlanarLinesArgs&);
+};
+
 using TileFn = void (*)(const TileArgs&);
 using OuterFn = void (*)(const OuterArgs&);
 
@@ -117,6 +170,7 @@ struct Kernels {
   double peak;                // floating point operations per cycle and core, for predictions
   const SplitKernels* split;  // null where the ISA has no matrix unit
   WinogradKernels winograd[kWinogradCount];
+  PlanarKernels planar;
 };
 
 const Kernels& kernels();  // of the current ISA

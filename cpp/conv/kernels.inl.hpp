@@ -4,6 +4,7 @@
 #include "conv/finish.inl.hpp"
 #include "conv/kernels.hpp"
 #include "conv/pack.inl.hpp"
+#include "conv/planar.inl.hpp"
 #include "conv/tile.inl.hpp"
 #include "conv/winograd.inl.hpp"
 
@@ -32,6 +33,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   k.finish = finish;
   k.peak = flops_per_cycle;
   fill_winograd<0>(k.winograd);
+  k.planar = planar_kernels();
   return k;
 }
 

@@ -82,26 +82,52 @@ double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Targe
 // One multiply-add in four cycles: loads, border tests and a dependent addition.
 double reference_cost(const Problem& p, int threads) { return p.flops() * 2 / threads / kCyclesPerSecond; }
 
-// Every algorithm with what it says, the reference last.
+// The same for one image.
+Work one_image(Work work) {
+  work.problem.batch = 1;
+  for (Phase& phase : work.phases) phase.problem.batch = 1;
+  return work;
+}
+
+// Every algorithm with what it says, the one to take first. The order follows the cost of one image, and among
+// algorithms with the same bits that of the best of them in any layout: so bits depend neither on batch nor on layout.
 std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout layout, Target target) {
-  std::vector<AlgorithmInfo> all;
+  struct Entry {
+    AlgorithmInfo info;
+    bool own_bits;
+    double rank, cost;
+  };
+  std::vector<Entry> all;
+  const Work image = one_image(work);
+  double best = reference_cost(image.problem, target.threads);
   for (int i = 0; i < conv::kAlgorithmCount; ++i) {
     const Algorithm& a = *conv::kAlgorithms[i];
     AlgorithmInfo info;
     info.name = a.name;
     info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
+    double cost = 0;
+    if (info.usable || decline(desc, work, a, {!layout.channels_contiguous}, target.kernels).empty()) {
+      cost = cost_of(desc, image, a, target);
+      if (!a.own_bits) best = std::min(best, cost);
+    }
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
       info.cost = cost_of(desc, work, a, target);
     }
-    all.push_back(info);
+    all.push_back({info, a.own_bits, cost, cost});
   }
-  all.push_back({kReference, true, "", 0, reference_cost(work.problem, target.threads)});
-  std::stable_sort(all.begin(), all.end(), [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
-    return a.usable != b.usable ? a.usable : a.usable && a.cost < b.cost;
+  const double last = reference_cost(image.problem, target.threads);
+  all.push_back({{kReference, true, "", 0, reference_cost(work.problem, target.threads)}, true, last, last});
+  for (Entry& e : all)
+    if (!e.own_bits) e.rank = best;
+  std::stable_sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) {
+    if (a.info.usable != b.info.usable) return a.info.usable;
+    return a.info.usable && (a.rank != b.rank ? a.rank < b.rank : a.cost < b.cost);
   });
-  return all;
+  std::vector<AlgorithmInfo> infos;
+  for (Entry& e : all) infos.push_back(std::move(e.info));
+  return infos;
 }
 
 const Algorithm* find(const std::string& name) {

@@ -112,7 +112,7 @@ struct Winograd {
   }
 
   static constexpr Algorithm algorithm(const char* name) {
-    return {name, "Winograd, fused in blocks of tiles", decline, workspace, cost, run, extra_floats, pack_extra};
+    return {name, "Winograd, fused in blocks of tiles", decline, workspace, cost, run, extra_floats, pack_extra, false, true};
   }
 };
 

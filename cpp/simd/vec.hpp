@@ -182,6 +182,12 @@ static OMNICONV_INLINE f32 even_blocks(f32 a, f32 b) {
 static OMNICONV_INLINE f32 odd_blocks(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 }
+static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) {
+  return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
 #elif defined(OMNICONV_VEC_AVX2)
 static OMNICONV_INLINE f32 unpack_lo32(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13); }
 static OMNICONV_INLINE f32 unpack_hi32(f32 a, f32 b) {
@@ -195,7 +201,12 @@ static OMNICONV_INLINE f32 even_blocks(f32 a, f32 b) { return __builtin_shufflev
 static OMNICONV_INLINE f32 odd_blocks(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
 }
+// Elements 0, 2, 4, ... and 1, 3, 5, ... of a followed by b.
+static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
 #else
+static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
+static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
 static OMNICONV_INLINE f32 unpack_lo32(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
 static OMNICONV_INLINE f32 unpack_hi32(f32 a, f32 b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
 static OMNICONV_INLINE f32 unpack_lo64(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 1, 4, 5); }

@@ -1,0 +1,153 @@
+// conv/planar.inl.hpp -- register tiles that read the input as it lies, shifted by the taps
+//
+// Computes acc[i][lane] = sum_k w_k x[offset_k + lane] in one of three ways: rows are output channels over one row of
+// pixels (lanes); rows are rows of pixels under one set of weights (depthwise, NCHW); rows are pixels and lanes their
+// channels, each with weights of its own (depthwise, NHWC). Registers, AVX2: 4 x 3 accumulators, 3 of x, 1 broadcast of
+// w; per term 3 + 4 loads feed 12 multiply-adds (6 cycles), or 1 + 12 where rows have x of their own (6.5 cycles, for x
+// is then a memory operand). AVX-512: 8 x 3, likewise. Rows of pixels are read unaligned: a load that crosses a line
+// takes two cycles.
+// Every accumulator is one chain in the order of k, so the bits are those of tile.inl.hpp.
+#pragma once
+
+#include "conv/finish.inl.hpp"
+#include "conv/kernels.hpp"
+#include "simd/vec.hpp"
+
+namespace omniconv::conv {
+namespace OMNICONV_ISA_NS {
+
+using namespace omniconv::OMNICONV_ISA_NS;
+
+constexpr int kPlanarSums = kWidth == 16 ? 24 : 12;
+constexpr int planar_rows(int vectors) {
+  return kPlanarSums / vectors < kMaxPlanarRows ? kPlanarSums / vectors : kMaxPlanarRows;
+}
+
+template <int ROWS, int VECTORS, PlanarMode MODE>
+static void planar_tile(const PlanarArgs& args) {
+  f32 acc[ROWS][VECTORS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  const float* w = args.w;
+  for (int64_t k = 0; k < args.count; ++k, w += args.w_term) {
+    const float* x = args.x + args.offsets[k];
+    if constexpr (MODE != PlanarMode::rows_are_channels) {
+      f32 wk[VECTORS];
+      for (int j = 0; j < VECTORS; ++j)
+        wk[j] = MODE == PlanarMode::lanes_are_channels ? load(w + j * kWidth) : broadcast(*w);
+      for (int i = 0; i < ROWS; ++i, x += args.x_row)
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(wk[j], load(x + j * kWidth), acc[i][j]);
+    } else {
+      f32 xk[VECTORS];
+      for (int j = 0; j < VECTORS; ++j) xk[j] = load(x + j * kWidth);
+      for (int i = 0; i < ROWS; ++i) {
+        const f32 wk = broadcast(w[i]);
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(wk, xk[j], acc[i][j]);
+      }
+    }
+  }
+  const int last = args.lanes - (VECTORS - 1) * kWidth;
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) {
+      float* at = args.c + i * args.c_row + j * kWidth;
+      if (j + 1 < VECTORS || last == kWidth)
+        store(at, args.add ? load(at) + acc[i][j] : acc[i][j]);
+      else
+        store_partial(at, args.add ? load_partial(at, last) + acc[i][j] : acc[i][j], last);
+    }
+}
+
+template <Activation A>
+static void planar_finish_as(const PlanarFinishArgs& a) {
+  for (int64_t i = 0; i < a.rows; ++i)
+    for (int64_t p = 0; p < a.pixels; p += kWidth) {
+      const int n = int(a.pixels - p < kWidth ? a.pixels - p : kWidth);
+      f32 v = n == kWidth ? load(a.c + i * a.c_row + p) : load_partial(a.c + i * a.c_row + p, n);
+      if (a.scale) v = v * broadcast(a.scale[i * a.channel_step]);
+      if (a.bias) v = v + broadcast(a.bias[i * a.channel_step]);
+      if (a.residual) v = v + load_strided(a.residual + i * a.r_row + p * a.r_pixel, a.r_pixel, n);
+      store_strided(a.y + i * a.y_row + p * a.y_pixel, a.y_pixel, activate<A>(v, a.negative_slope), n);
+    }
+}
+
+static void planar_finish(const PlanarFinishArgs& a) {
+  with_activation(a.activation, [&]<Activation A>() { planar_finish_as<A>(a); });
+}
+
+static OMNICONV_INLINE void fill_zeros(float* to, int64_t begin, int64_t end) {
+  for (; begin + kWidth <= end; begin += kWidth) store(to + begin, zero());
+  if (begin < end) store_partial(to + begin, zero(), int(end - begin));
+}
+
+static OMNICONV_INLINE int64_t clamp_to(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+// Stride 1.
+static void planar_lines_1(const PlanarLinesArgs& a) {
+  const int64_t begin = clamp_to(a.lo, 0, a.phase), end = clamp_to(a.in + a.lo, begin, a.phase);
+  const float* x = a.x - a.lo;
+  float* to = a.to;
+  for (int64_t r = 0; r < a.rows; ++r, x += a.x_row, to += a.phase) {
+    fill_zeros(to, 0, begin);
+    int64_t i = begin;
+    for (; i + kWidth <= end; i += kWidth) store(to + i, load(x + i));
+    if (i < end) store_partial(to + i, load_partial(x + i, int(end - i)), int(end - i));
+    fill_zeros(to, end, a.phase);
+  }
+}
+
+// Stride 2: elements 0, 2, 4, ... of a row belong to the phase of lo modulo 2, the others to the other one.
+static void planar_lines_2(const PlanarLinesArgs& a) {
+  const int64_t even = a.lo & 1, first[2] = {(a.lo + even) >> 1, (a.lo + 1 - even) >> 1};
+  const int64_t count[2] = {(a.in + 1) / 2, a.in / 2};
+  int64_t skip[2], begin[2], end[2];  // elements before the strip; columns of the strip that have elements
+  for (int h = 0; h < 2; ++h) {
+    skip[h] = first[h] < 0 ? -first[h] : 0;
+    begin[h] = clamp_to(first[h], 0, a.phase);
+    end[h] = clamp_to(first[h] + count[h], begin[h], a.phase);
+  }
+  const int64_t length[2] = {end[0] - begin[0], end[1] - begin[1]};
+  const int64_t both = skip[0] == skip[1] ? (length[0] < length[1] ? length[0] : length[1]) : 0;
+  for (int64_t r = 0; r < a.rows; ++r) {
+    const float* x = a.x + r * a.x_row;
+    float* to[2] = {a.to + (2 * r + even) * a.phase, a.to + (2 * r + 1 - even) * a.phase};
+    int64_t i = 0;
+    for (const float* from = x + 2 * skip[0]; i + kWidth <= both; i += kWidth) {
+      const f32 low = load(from + 2 * i), high = load(from + 2 * i + kWidth);
+      store(to[0] + begin[0] + i, even_lanes(low, high));
+      store(to[1] + begin[1] + i, odd_lanes(low, high));
+    }
+    for (int h = 0; h < 2; ++h) {
+      for (int64_t j = i; j < length[h]; ++j) to[h][begin[h] + j] = x[2 * (skip[h] + j) + h];
+      fill_zeros(to[h], 0, begin[h]);
+      fill_zeros(to[h], end[h], a.phase);
+    }
+  }
+}
+
+static void planar_lines(const PlanarLinesArgs& a) { a.stride == 1 ? planar_lines_1(a) : planar_lines_2(a); }
+
+template <int VECTORS, int ROWS>
+static OMNICONV_INLINE void fill_planar(PlanarKernels& k) {
+  if constexpr (ROWS > 0) {
+    k.tile[0][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(0)>;
+    k.tile[1][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(1)>;
+    k.tile[2][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(2)>;
+    fill_planar<VECTORS, ROWS - 1>(k);
+  } else if constexpr (VECTORS > 1) {
+    fill_planar<VECTORS - 1, planar_rows(VECTORS - 1)>(k);
+  }
+}
+
+static PlanarKernels planar_kernels() {
+  PlanarKernels k{};
+  for (int v = 1; v <= kMaxPlanarVectors; ++v) k.rows[v] = planar_rows(v);
+  fill_planar<kMaxPlanarVectors, planar_rows(kMaxPlanarVectors)>(k);
+  k.finish = planar_finish;
+  k.lines = planar_lines;
+  return k;
+}
+
+}  // namespace OMNICONV_ISA_NS
+}  // namespace omniconv::conv
