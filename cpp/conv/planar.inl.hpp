@@ -99,7 +99,7 @@ static void planar_lines_1(const PlanarLinesArgs& a) {
 
 // Stride 2: elements 0, 2, 4, ... of a row belong to the phase of lo modulo 2, the others to the other one.
 static void planar_lines_2(const PlanarLinesArgs& a) {
-  const int64_t even = a.lo & 1, first[2] = {(a.lo + even) >> 1, (a.lo + 1 - even) >> 1};
+  const int64_t even = a.lo & 1, first[2] = {(a.lo - even) >> 1, (a.lo + even) >> 1};
   const int64_t count[2] = {(a.in + 1) / 2, a.in / 2};
   int64_t skip[2], begin[2], end[2];  // elements before the strip; columns of the strip that have elements
   for (int h = 0; h < 2; ++h) {
