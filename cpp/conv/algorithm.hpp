@@ -33,8 +33,7 @@ struct Algorithm {
   const char* summary;
   std::string (*decline)(const Problem&, Layout);  // why not, or empty
   size_t (*workspace)(const Problem&, Target);
-  // Predicted cycles of one run, blind to the layout.
-  double (*cost)(const Problem&, Target);
+  double (*cost)(const Problem&, Layout, Target);  // predicted cycles of one run
   void (*run)(const Run&);
   // Weights in a form of the algorithm's own, made from the panels and kept behind them.
   size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;

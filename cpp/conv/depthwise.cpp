@@ -161,7 +161,7 @@ std::string decline(const Problem& p, Layout layout) {
 size_t workspace(const Problem& p, Target t) { return t.threads * Memory(p, t.kernels, nullptr).bytes; }
 
 // As planar's, with lanes that are channels.
-double cost(const Problem& p, Target t) {
+double cost(const Problem& p, Layout, Target t) {
   const Kernels& k = t.kernels;
   const Cut cut(p);
   const double pixels = double(p.pixels()), vectors = double(ceil_div(p.groups, k.lanes));

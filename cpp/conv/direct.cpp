@@ -67,11 +67,11 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * worker_bytes<DirectSource>(p, t.kernels, partition_of(p, t));
 }
 
-double cost(const Problem& p, Target t) {
+double cost(const Problem& p, Layout, Target t) {
   // The products of im2win without its copies, but a segment of ci elements starts with a reload of the tile's
-  // pointers, about 16 cycles beside 14 per element. Taken as equal from 16 channels on: then it wins by its place in
-  // the list, and never over an algorithm that im2win loses to (see Algorithm::cost).
-  return kIm2win.cost(p, t) * (p.ci >= 16 ? 1.0 : 1.01);
+  // pointers, about 16 cycles beside 14 per element. Taken as equal from 16 channels on: then it wins by its
+  // place in the list.
+  return kIm2win.cost(p, {}, t) * (p.ci >= 16 ? 1.0 : 1.01);
 }
 
 void run(const Run& r) { run_blocks(r, DirectSource(r), partition_of(r.problem, r.target), r.workspace); }

@@ -55,7 +55,7 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * worker_bytes<Im2winSource>(p, t.kernels, partition_of(p, t));
 }
 
-double cost(const Problem& p, Target t) {
+double cost(const Problem& p, Layout, Target t) {
   // Window rows cost half a cycle per element: a quarter for the transpose, a quarter for stores of 16 floats that
   // each bring in a line of L2.
   const WindowRows rows(p);

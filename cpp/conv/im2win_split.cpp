@@ -124,7 +124,7 @@ size_t workspace(const Problem& p, Target t) {
   return t.threads * Memory(p, t.kernels, partition_of(p, t), nullptr).bytes;
 }
 
-double cost(const Problem& p, Target t) {
+double cost(const Problem& p, Layout, Target t) {
   const Shape shape(p);
   const RowTiles tiles(p.axis[2].out);
   const Panels panels(p.co, t.kernels);

@@ -64,7 +64,7 @@ size_t im2win_workspace(const Problem& p, Target t) {
   return align64(im2win_floats(p) * sizeof(float)) + t.threads * im2win_scratch(p) + nest_bytes(p, t);
 }
 
-double im2win_cost(const Problem& p, Target t) {
+double im2win_cost(const Problem& p, Layout, Target t) {
   // Written to and read from DRAM, about 2 bytes a cycle and core.
   return multiply_cycles(p, t) + double(im2win_floats(p)) * 2 * sizeof(float) / 2 / t.threads;
 }
@@ -105,7 +105,7 @@ size_t im2col_workspace(const Problem& p, Target t) {
   return align64(im2col_floats(p) * sizeof(float)) + nest_bytes(one_image(p), t);
 }
 
-double im2col_cost(const Problem& p, Target t) {
+double im2col_cost(const Problem& p, Layout, Target t) {
   return multiply_cycles(p, t) + double(im2col_floats(p)) * p.batch * 2 * sizeof(float) / 2 / t.threads;
 }
 

@@ -72,10 +72,10 @@ size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, 
   return most;
 }
 
-double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Target target) {
+double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
   if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
-  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, target);
+  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, layout, target);
   return cycles / kCyclesPerSecond;
 }
 
@@ -107,13 +107,15 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
     double cost = 0;
-    if (info.usable || decline(desc, work, a, {!layout.channels_contiguous}, target.kernels).empty()) {
-      cost = cost_of(desc, image, a, target);
-      if (!a.own_bits) best = std::min(best, cost);
+    for (bool last : {false, true}) {
+      if (!decline(desc, work, a, {last}, target.kernels).empty()) continue;
+      const double here = cost_of(desc, image, a, {last}, target);
+      if (!a.own_bits) best = std::min(best, here);
+      if (last == layout.channels_contiguous) cost = here;
     }
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
-      info.cost = cost_of(desc, work, a, target);
+      info.cost = cost_of(desc, work, a, layout, target);
     }
     all.push_back({info, a.own_bits, cost, cost});
   }

@@ -236,8 +236,7 @@ class Nest {
   bool plain_ = false;
 };
 
-std::string decline(const Problem& p, Layout layout) {
-  if (layout.channels_contiguous && p.ci * p.groups > 1) return "the channels of x are contiguous (NHWC)";
+std::string decline(const Problem& p, Layout) {
   const double bytes = double(p.ci) * p.axis[0].taps * p.axis[1].window() *
                        (double(p.axis[2].out) * p.axis[2].stride + p.axis[2].window()) * sizeof(float);
   if (bytes > kLimit) return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
@@ -246,17 +245,18 @@ std::string decline(const Problem& p, Layout layout) {
 
 size_t workspace(const Problem& p, Target t) { return offset_bytes(p) + t.threads * worker_bytes(p, t.kernels); }
 
-double cost(const Problem& p, Target t) {
+double cost(const Problem& p, Layout layout, Target t) {
   const Kernels& k = t.kernels;
   const Strip strip(p, k);
   const double rows = double(p.rows()) * double(p.groups);
   const double vectors = rows * double(p.co) * double(ceil_div(p.axis[2].out, k.lanes));
   // Multiply-adds at nine tenths of the peak, 5 cycles to begin and end a sum; strips at 4 floats a cycle, 1 where
-  // columns are picked apart.
+  // columns are picked apart. Channels last: every float in and out on its own.
   const double sums = vectors * (double(p.k()) * 2 * k.lanes / k.peak * 1.1 + 5);
   const double strips = rows / double(strip.block) * p.ci * p.axis[0].taps * double(strip.rows(strip.block)) *
-                        double(strip.line) * (p.axis[2].stride == 1 ? 0.25 : 1.0);
-  return (sums + strips) / t.threads;
+                        double(strip.line) * (layout.channels_contiguous ? 3.0 : p.axis[2].stride == 1 ? 0.25 : 1.0);
+  const double scattered = layout.channels_contiguous ? double(p.pixels()) * double(p.groups * p.co) * 3 : 0;
+  return (sums + strips + scattered) / t.threads;
 }
 
 void run(const Run& r) {

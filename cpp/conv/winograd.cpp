@@ -73,7 +73,7 @@ struct Winograd {
 
   // Cycles, measured on layers 5 to 12 of the im2win papers: 3 per vector transformed, either way; 0.7 per float laid
   // out; U read once per block at 5 bytes a cycle; a fifth on top of the multiplications for short sums.
-  static double cost(const Problem& p, Target target) {
+  static double cost(const Problem& p, Layout, Target target) {
     const Kernels& k = target.kernels;
     const Tiling t(p, k, find(p));
     const WinogradBlocks cut(t, {k, 1});
