@@ -6,9 +6,10 @@
 
 namespace omniconv::conv {
 
-const Algorithm* const kAlgorithms[] = {
-    &kPlanar, &kDepthwise, &kIm2winSplit, &kDirect,      &kIm2win,      &kIm2winFull,  &kIm2col,      &kWinograd2x2, &kWinograd2x4,
-    &kWinograd3x3, &kWinograd4x4, &kWinograd5x5, &kWinograd6x6, &kWinograd1x2, &kWinograd1x4, &kWinograd1x6};
+const Algorithm* const kAlgorithms[] = {&kPlanar,      &kDepthwise,   &kIm2winSplit, &kDirect,
+                                        &kIm2win,      &kIm2winFull,  &kIm2col,      &kWinograd2x2,
+                                        &kWinograd2x4, &kWinograd3x3, &kWinograd4x4, &kWinograd5x5,
+                                        &kWinograd6x6, &kWinograd1x2, &kWinograd1x4, &kWinograd1x6};
 const int kAlgorithmCount = sizeof(kAlgorithms) / sizeof(kAlgorithms[0]);
 
 const Kernels& kernels() {
@@ -28,7 +29,11 @@ const Kernels& kernels() {
 double multiply_cycles(const Problem& p, Target target) {
   const Panels panels(p.co, target.kernels);
   const double lanes = double(panels.size(1));
-  return 2.0 * p.pixels() * p.groups * lanes * p.k() / target.kernels.peak / target.threads;
+  return 2.2 * p.pixels() * p.groups * lanes * p.k() / target.kernels.peak / target.threads;
+}
+
+double finish_cycles(const Problem& p, Target target) {
+  return 0.6 * p.pixels() * double(p.groups * p.co) / target.threads;
 }
 
 }  // namespace omniconv::conv

@@ -39,8 +39,8 @@ struct Cut {
     blocks = ceil_div(p.axis[1].out, rows);
   }
   static int64_t line_bytes(const Problem& p) {
-    return ((p.axis[2].out - 1) * p.axis[2].stride + p.axis[2].window()) * p.axis[0].taps *
-           std::min(kChunk, p.groups) * int64_t(sizeof(float));
+    return ((p.axis[2].out - 1) * p.axis[2].stride + p.axis[2].window()) * p.axis[0].taps * std::min(kChunk, p.groups) *
+           int64_t(sizeof(float));
   }
 };
 
@@ -94,7 +94,8 @@ class Nest {
     const int64_t outputs = std::min(cut_.rows, p_.axis[1].out - first);
     const Problem q = chunk_of(p_, channels);
     const WindowRows strips(q, false);
-    const int64_t line = strips.row_floats(q.axis[2].out), rows_in = (outputs - 1) * p_.axis[1].stride + p_.axis[1].window();
+    const int64_t line = strips.row_floats(q.axis[2].out),
+                  rows_in = (outputs - 1) * p_.axis[1].stride + p_.axis[1].window();
     Operands from = m_;
     from.x += first_channel * m_.xs.c;
     strips.lay_out<float>({k_.pack, memory.strip, memory.copies}, from, 0,
@@ -134,8 +135,7 @@ class Nest {
         args.c = plain_ ? y + channel + w * m_.ys.axis[2] : memory.sums;
         args.c_row = plain_ ? m_.ys.axis[2] : kVectors * k_.lanes;
         planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), v, across.size(t));
-        if (!plain_)
-          finish_block(k_, p_, m_, pixel + w, across.size(t), channel, args.lanes, memory.sums, args.c_row);
+        if (!plain_) finish_block(k_, p_, m_, pixel + w, across.size(t), channel, args.lanes, memory.sums, args.c_row);
       }
     }
   }
@@ -154,7 +154,8 @@ std::string decline(const Problem& p, Layout layout) {
   if (p.ci != 1 || p.co != 1) return "a group has more than one input or output channel";
   if (!layout.channels_contiguous && p.groups > 1) return "the channels of x are not contiguous (NHWC)";
   const double bytes = double(Cut::line_bytes(p)) * double(p.axis[1].window());
-  if (bytes > double(kLimit)) return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
+  if (bytes > double(kLimit))
+    return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
   return "";
 }
 
@@ -167,7 +168,7 @@ double cost(const Problem& p, Layout, Target t) {
   const double pixels = double(p.pixels()), vectors = double(ceil_div(p.groups, k.lanes));
   const double rows_in = double((cut.rows - 1) * p.axis[1].stride + p.axis[1].window()) / double(cut.rows);
   const double strip = double(p.rows()) * rows_in * double(Cut::line_bytes(p)) / sizeof(float) * double(cut.chunks);
-  return (pixels * vectors * (double(p.k()) * 2 * k.lanes / k.peak * 1.1 + 5) + strip * 0.25) / t.threads;
+  return (pixels * vectors * (double(p.k()) * 2 * k.lanes / k.peak + 6) + strip * 0.25) / t.threads;
 }
 
 // [k][channels]
@@ -178,7 +179,8 @@ void pack_extra(const Problem& p, const Kernels& k, const float* packed, float* 
   const int64_t channels = padded_channels(p, k);
   std::fill_n(extra, extra_floats(p, k), 0.0f);
   for (int64_t g = 0; g < p.groups; ++g)
-    for (int64_t i = 0; i < p.k(); ++i) extra[i * channels + g] = packed[g * panels.size(p.k()) + i * panels.lanes_of(0)];
+    for (int64_t i = 0; i < p.k(); ++i)
+      extra[i * channels + g] = packed[g * panels.size(p.k()) + i * panels.lanes_of(0)];
 }
 
 void run(const Run& r) {
@@ -188,9 +190,7 @@ void run(const Run& r) {
 
 }  // namespace
 
-const Algorithm kDepthwise = {"depthwise", "one channel per group, lanes are channels",
-                              decline,     workspace,
-                              cost,        run,
-                              extra_floats, pack_extra};
+const Algorithm kDepthwise = {
+    "depthwise", "one channel per group, lanes are channels", decline, workspace, cost, run, extra_floats, pack_extra};
 
 }  // namespace omniconv::conv

@@ -60,7 +60,7 @@ double cost(const Problem& p, Layout, Target t) {
   // each bring in a line of L2.
   const WindowRows rows(p);
   const double floats = double(p.rows()) * p.groups * rows.row_floats(p.axis[2].out);
-  return multiply_cycles(p, t) + floats * 0.5 / t.threads;
+  return multiply_cycles(p, t) + finish_cycles(p, t) + floats * 0.5 / t.threads;
 }
 
 void run(const Run& r) { run_blocks(r, Im2winSource(r), partition_of(r.problem, r.target), r.workspace); }

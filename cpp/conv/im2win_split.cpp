@@ -132,11 +132,11 @@ double cost(const Problem& p, Layout, Target t) {
   // The factor is what loads of tiles add. On layers 5, 8, 9 and 11 of the im2win papers, batch 16, a shared machine of
   // two Sapphire Rapids class cores: 1.5-1.8 with one thread and little else running, where this is 1.5-1.6 times as
   // fast as im2win; 4.4-5.1 with two threads, where it is 0.7-0.9 times as fast. The choice must not follow the
-  // threads; 3.5 lies between and leaves these layers to im2win.
+  // threads; 3.85 lies between and leaves these layers to im2win.
   const double products =
       double(p.rows()) * tiles.count * p.groups * double(panels.size(1)) / 16 * (shape.padded_k() / 32.0) * 6;
   const double floats = double(p.rows()) * p.groups * shape.rows.row_floats(p.axis[2].out);
-  return (products * std::max(double(tiles.height), 12.0) * 3.5 + floats) / t.threads;
+  return (products * std::max(double(tiles.height), 12.0) * 3.85 + floats) / t.threads + finish_cycles(p, t);
 }
 
 class SplitNest {
@@ -290,15 +290,10 @@ void run(const Run& r) {
 
 }  // namespace
 
-const Algorithm kIm2winSplit = {"im2win_split",
-                                "im2win on the matrix unit, float32 as three bfloat16 parts",
-                                decline,
-                                workspace,
-                                cost,
-                                run,
-                                extra_floats,
-                                pack_extra,
-                                true,
-                                true};
+const Algorithm kIm2winSplit = {"im2win_split", "im2win on the matrix unit, float32 as three bfloat16 parts",
+                                decline,        workspace,
+                                cost,           run,
+                                extra_floats,   pack_extra,
+                                true,           true};
 
 }  // namespace omniconv::conv

@@ -125,7 +125,7 @@ inline constexpr int kMaxPlanarRows = 12;
 inline constexpr int kMaxPlanarVectors = 3;
 
 struct PlanarKernels {
-  int rows[kMaxPlanarVectors + 1];  // largest tile of so many vectors
+  int rows[kMaxPlanarVectors + 1];                                                // largest tile of so many vectors
   void (*tile[3][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
   void (*finish)(const PlanarFinishArgs&);
   void (*lines)(const PlanarLinesArgs&);

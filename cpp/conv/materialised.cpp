@@ -66,7 +66,7 @@ size_t im2win_workspace(const Problem& p, Target t) {
 
 double im2win_cost(const Problem& p, Layout, Target t) {
   // Written to and read from DRAM, about 2 bytes a cycle and core.
-  return multiply_cycles(p, t) + double(im2win_floats(p)) * 2 * sizeof(float) / 2 / t.threads;
+  return multiply_cycles(p, t) + finish_cycles(p, t) + double(im2win_floats(p)) * 2 * sizeof(float) / 2 / t.threads;
 }
 
 void im2win_run(const Run& run) {
@@ -106,7 +106,8 @@ size_t im2col_workspace(const Problem& p, Target t) {
 }
 
 double im2col_cost(const Problem& p, Layout, Target t) {
-  return multiply_cycles(p, t) + double(im2col_floats(p)) * p.batch * 2 * sizeof(float) / 2 / t.threads;
+  return multiply_cycles(p, t) + finish_cycles(p, t) +
+         double(im2col_floats(p)) * p.batch * 2 * sizeof(float) / 2 / t.threads;
 }
 
 // One row of pixels of one image.

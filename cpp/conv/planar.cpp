@@ -4,10 +4,11 @@
 // borders are written out and columns of one phase (column modulo stride) lie together, so every tap is a shifted row.
 // A tile is either several output channels over one row (conv1-like stems), or several rows of one output channel
 // (depthwise, where a panel of channels would hold one).
+#include "conv/planar.hpp"
+
 #include <algorithm>
 #include <cstring>
 
-#include "conv/planar.hpp"
 #include "core/thread_pool.hpp"
 
 namespace omniconv::conv {
@@ -105,16 +106,22 @@ bool over_channels(const Problem& p) { return p.co >= kManyChannels; }
 
 size_t worker_bytes(const Problem& p, const Kernels& k) {
   const Panels panels(p.co, k);
-  const int64_t rows = std::max<int64_t>(over_channels(p) ? p.co : 1, kMaxPlanarRows);
-  return align64(Strip(p, k).floats() * sizeof(float)) +
-         align64(rows * kMaxPlanarVectors * k.lanes * sizeof(float));
+  const int64_t rows = std::max<int64_t>(over_channels(p) ? panels.width : 1, kMaxPlanarRows);
+  return align64(Strip(p, k).floats() * sizeof(float)) + align64(rows * kMaxPlanarVectors * k.lanes * sizeof(float));
 }
 size_t offset_bytes(const Problem& p) { return align64(2 * p.k() * sizeof(int64_t)); }
 
 class Nest {
  public:
   explicit Nest(const Run& run)
-      : run_(run), p_(run.problem), m_(run.memory), k_(run.target.kernels), strip_(p_, k_), panels_(p_.co, k_) {
+      : run_(run),
+        p_(run.problem),
+        m_(run.memory),
+        k_(run.target.kernels),
+        strip_(p_, k_),
+        panels_(p_.co, k_),
+        across_(ceil_div(p_.axis[2].out, k_.lanes), kMaxPlanarVectors),
+        terms_(p_.k()) {
     const int64_t last = p_.axis[1].out - (strip_.blocks() - 1) * strip_.block;
     auto* offsets = reinterpret_cast<int64_t*>(run.workspace);
     strip_.offsets(strip_.block, offsets);
@@ -150,11 +157,10 @@ class Nest {
   const float* panel_of(int64_t group, int64_t panel) const {
     return run_.packed + group * panels_.size(p_.k()) + panel * panels_.width * p_.k();
   }
-  int64_t vectors() const { return ceil_div(p_.axis[2].out, k_.lanes); }
 
   // Rows of sums of one tile of pixels to output channels from `channel` on, or to rows of that one.
-  void finish(const Place& b, const float* c, int64_t c_row, int64_t rows, int64_t pixels, int64_t channel,
-              int64_t row, int64_t column, bool by_channel) const {
+  void finish(const Place& b, const float* c, int64_t c_row, int64_t rows, int64_t pixels, int64_t channel, int64_t row,
+              int64_t column, bool by_channel) const {
     PlanarFinishArgs f{};
     f.c = c;
     f.c_row = c_row;
@@ -177,54 +183,57 @@ class Nest {
   }
 
   void channels(const Place& b, const float* strip, const int64_t* offsets, float* sums) const {
-    const Cuts across(vectors(), kMaxPlanarVectors);
-    for (int64_t r = 0; r < b.outputs; ++r)
-      for (int64_t i = 0, column = 0; i < across.count; ++i) {
-        const int64_t v = across.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
-        for (int64_t j = 0; j < panels_.count(); ++j) {
-          const Cuts down(panels_.used(j), k_.planar.rows[v]);
-          for (int64_t t = 0, lane = 0; t < down.count; lane += down.size(t++)) {
-            const int64_t channel = j * panels_.width + lane;
-            PlanarArgs args{};
-            args.x = strip + r * p_.axis[1].stride * strip_.line + column;
-            args.offsets = offsets;
-            args.w = panel_of(b.group, j) + lane;
-            args.w_term = panels_.lanes_of(j);
-            args.lanes = int(pixels);
-            args.c = plain_ ? y_of(b, b.group * p_.co + channel) + r * m_.ys.axis[1] + column
-                            : sums + channel * kMaxPlanarVectors * k_.lanes;
-            args.c_row = plain_ ? m_.ys.c : kMaxPlanarVectors * k_.lanes;
-            planar_sums(k_, PlanarMode::rows_are_channels, args, p_.k(), v, down.size(t));
+    PlanarArgs args{};
+    args.offsets = offsets;
+    args.c_row = plain_ ? m_.ys.c : kMaxPlanarVectors * k_.lanes;
+    for (int64_t j = 0; j < panels_.count(); ++j) {
+      const float* panel = panel_of(b.group, j);
+      const int64_t used = panels_.used(j), first = b.group * p_.co + j * panels_.width;
+      float* y = y_of(b, first);
+      args.w_term = panels_.lanes_of(j);
+      // One cut of the channels per width of tile: a tile of 27 terms takes 160 cycles, a division some 20.
+      const Cuts down[] = {{used, 1}, {used, k_.planar.rows[1]}, {used, k_.planar.rows[2]}, {used, k_.planar.rows[3]}};
+      for (int64_t r = 0; r < b.outputs; ++r)
+        for (int64_t i = 0, column = 0; i < across_.count; ++i) {
+          const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
+          args.x = strip + r * p_.axis[1].stride * strip_.line + column;
+          args.lanes = int(pixels);
+          for (int64_t t = 0, lane = 0; t < down[v].count; lane += down[v].size(t++)) {
+            args.w = panel + lane;
+            args.c = (plain_ ? y + r * m_.ys.axis[1] + column : sums) + lane * args.c_row;
+            planar_sums(k_, PlanarMode::rows_are_channels, args, terms_, v, down[v].size(t));
           }
+          if (!plain_) finish(b, sums, args.c_row, used, pixels, first, r, column, true);
+          column += pixels;
         }
-        if (!plain_)
-          finish(b, sums, kMaxPlanarVectors * k_.lanes, p_.co, pixels, b.group * p_.co, r, column, true);
-        column += pixels;
-      }
+    }
   }
 
   void rows(const Place& b, const float* strip, const int64_t* offsets, float* sums) const {
-    const Cuts across(vectors(), kMaxPlanarVectors);
-    for (int64_t lane = 0; lane < p_.co; ++lane)
-      for (int64_t i = 0, column = 0; i < across.count; ++i) {
-        const int64_t v = across.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
-        const Cuts down(b.outputs, k_.planar.rows[v]);
-        for (int64_t t = 0, r = 0; t < down.count; r += down.size(t++)) {
-          const int64_t channel = b.group * p_.co + lane;
-          PlanarArgs args{};
-          args.x = strip + r * p_.axis[1].stride * strip_.line + column;
-          args.x_row = p_.axis[1].stride * strip_.line;
-          args.offsets = offsets;
-          args.w = panel_of(b.group, 0) + lane;
-          args.w_term = panels_.lanes_of(0);
-          args.lanes = int(pixels);
-          args.c = plain_ ? y_of(b, channel) + r * m_.ys.axis[1] + column : sums;
-          args.c_row = plain_ ? m_.ys.axis[1] : kMaxPlanarVectors * k_.lanes;
-          planar_sums(k_, PlanarMode::rows_are_rows, args, p_.k(), v, down.size(t));
-          if (!plain_) finish(b, sums, args.c_row, down.size(t), pixels, channel, r, column, false);
+    PlanarArgs args{};
+    args.offsets = offsets;
+    args.w_term = panels_.lanes_of(0);
+    args.x_row = p_.axis[1].stride * strip_.line;
+    args.c_row = plain_ ? m_.ys.axis[1] : kMaxPlanarVectors * k_.lanes;
+    const float* panel = panel_of(b.group, 0);
+    const Cuts down[] = {
+        {b.outputs, 1}, {b.outputs, k_.planar.rows[1]}, {b.outputs, k_.planar.rows[2]}, {b.outputs, k_.planar.rows[3]}};
+    for (int64_t lane = 0; lane < p_.co; ++lane) {
+      const int64_t channel = b.group * p_.co + lane;
+      float* y = y_of(b, channel);
+      args.w = panel + lane;
+      for (int64_t i = 0, column = 0; i < across_.count; ++i) {
+        const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
+        args.lanes = int(pixels);
+        for (int64_t t = 0, r = 0; t < down[v].count; r += down[v].size(t++)) {
+          args.x = strip + r * args.x_row + column;
+          args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
+          planar_sums(k_, PlanarMode::rows_are_rows, args, terms_, v, down[v].size(t));
+          if (!plain_) finish(b, sums, args.c_row, down[v].size(t), pixels, channel, r, column, false);
         }
         column += pixels;
       }
+    }
   }
 
   const Run& run_;
@@ -233,6 +242,8 @@ class Nest {
   const Kernels& k_;
   Strip strip_;
   Panels panels_;
+  Cuts across_;
+  int64_t terms_;
   bool plain_ = false;
 };
 
@@ -250,11 +261,14 @@ double cost(const Problem& p, Layout layout, Target t) {
   const Strip strip(p, k);
   const double rows = double(p.rows()) * double(p.groups);
   const double vectors = rows * double(p.co) * double(ceil_div(p.axis[2].out, k.lanes));
-  // Multiply-adds at nine tenths of the peak, 5 cycles to begin and end a sum; strips at 4 floats a cycle, 1 where
+  // 6 cycles to begin and end a sum; strips at 4 floats a cycle, 1 where
   // columns are picked apart. Channels last: every float in and out on its own.
-  const double sums = vectors * (double(p.k()) * 2 * k.lanes / k.peak * 1.1 + 5);
+  const double sums = vectors * (double(p.k()) * 2 * k.lanes / k.peak + 6);
   const double strips = rows / double(strip.block) * p.ci * p.axis[0].taps * double(strip.rows(strip.block)) *
-                        double(strip.line) * (layout.channels_contiguous ? 3.0 : p.axis[2].stride == 1 ? 0.25 : 1.0);
+                        double(strip.line) *
+                        (layout.channels_contiguous ? 3.0
+                         : p.axis[2].stride == 1    ? 0.25
+                                                    : 1.0);
   const double scattered = layout.channels_contiguous ? double(p.pixels()) * double(p.groups * p.co) * 3 : 0;
   return (sums + strips + scattered) / t.threads;
 }

@@ -28,6 +28,9 @@ static void planar_tile(const PlanarArgs& args) {
   f32 acc[ROWS][VECTORS];
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  // As TileArgs::touch: lines to be written are fetched while the sums run.
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; j += 16 / kWidth) prefetch_write(args.c + i * args.c_row + j * kWidth);
   const float* w = args.w;
   for (int64_t k = 0; k < args.count; ++k, w += args.w_term) {
     const float* x = args.x + args.offsets[k];

@@ -17,9 +17,9 @@ namespace OMNICONV_ISA_NS {
 
 using namespace omniconv::OMNICONV_ISA_NS;
 
-// b is read once from L3 where tiles are few, as in Winograd. 2 KiB ahead is some 100 cycles, twice the latency of L3: 77
-// instead of 61 GFLOP/s with 36 x 2 tiles of 5 x 2, K = 256 on AVX2; 1 KiB and 4 KiB gain less, and where b stays in L1
-// it costs nothing.
+// b is read once from L3 where tiles are few, as in Winograd. 2 KiB ahead is some 100 cycles, twice the latency of L3:
+// 77 instead of 61 GFLOP/s with 36 x 2 tiles of 5 x 2, K = 256 on AVX2; 1 KiB and 4 KiB gain less, and where b stays in
+// L1 it costs nothing.
 constexpr int64_t kAhead = 512;
 
 template <int ROWS, int VECTORS>

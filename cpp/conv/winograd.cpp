@@ -84,7 +84,8 @@ struct Winograd {
                           double(t.groups_of(t.tiles.axis[2].out)) * double(t.k) * 0.7;
     const double blocks = std::max(1.0, t.tile_count() / double(cut.part.max_pixels()));
     const double traffic = blocks * spectrum(t, k) * sizeof(float) / 5;
-    return (std::max(multiply, traffic) + tiles * t.frequencies() * vectors * 3 + strips) / target.threads;
+    return (std::max(multiply, traffic) + tiles * t.frequencies() * vectors * 3 + strips) / target.threads +
+           finish_cycles(p, target);
   }
 
   static size_t extra_floats(const Problem& p, const Kernels& k) {
@@ -107,12 +108,11 @@ struct Winograd {
     });
   }
 
-  static void run(const Run& r) {
-    run_winograd(r, Tiling(r.problem, r.target.kernels, find(r.problem)));
-  }
+  static void run(const Run& r) { run_winograd(r, Tiling(r.problem, r.target.kernels, find(r.problem))); }
 
   static constexpr Algorithm algorithm(const char* name) {
-    return {name, "Winograd, fused in blocks of tiles", decline, workspace, cost, run, extra_floats, pack_extra, false, true};
+    return {name, "Winograd, fused in blocks of tiles", decline, workspace, cost, run, extra_floats, pack_extra, false,
+            true};
   }
 };
 

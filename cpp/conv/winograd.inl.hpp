@@ -1,8 +1,8 @@
 // conv/winograd.inl.hpp -- the transforms of Winograd convolution, lanes being channels
 //
-// A 2-D transform is a 1-D one over the columns, kept in n_h x n_w vectors (L1), then one over the rows. Multiplications
-// by 0 and 1 are left out by the compiler, and the points p and -p share their even and odd halves: F(4x4, 3x3) takes
-// 12 x 15 additions and fused multiply-adds for 36 vectors, about as many as it has loads and stores.
+// A 2-D transform is a 1-D one over the columns, kept in n_h x n_w vectors (L1), then one over the rows.
+// Multiplications by 0 and 1 are left out by the compiler, and the points p and -p share their even and odd halves:
+// F(4x4, 3x3) takes 12 x 15 additions and fused multiply-adds for 36 vectors, about as many as it has loads and stores.
 #pragma once
 
 #include "conv/cook_toom.hpp"

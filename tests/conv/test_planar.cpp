@@ -14,8 +14,8 @@ TEST(Planar, LinesPickColumnsApart) {
       for (int64_t in : {1, 2, 7, 8, 31, 40})
         for (int64_t lo : {-3, -2, -1, 0, 1, 2, 3, 8})
           for (int64_t phase : {1, 5, 16, 45}) {
-            SCOPED_TRACE(::testing::Message() << "stride " << stride << ", " << in << " columns, padding " << lo
-                                              << ", phases of " << phase);
+            SCOPED_TRACE(::testing::Message()
+                         << "stride " << stride << ", " << in << " columns, padding " << lo << ", phases of " << phase);
             const int64_t rows = 3, x_row = in + 2, line = stride * phase;
             std::vector<float> x(size_t(rows * x_row)), to(size_t(rows * line + 1), -1);
             for (size_t i = 0; i < x.size(); ++i) x[i] = float(i + 1);
