@@ -83,12 +83,13 @@ enum class PlanarMode {
   rows_are_channels,   // w_k[i] x[offsets[k] + l]
   rows_are_rows,       // w_k[0] x[offsets[k] + i * x_row + l]
   lanes_are_channels,  // w_k[l] x[offsets[k] + i * x_row + l]
+  rows_slide,  // rows_are_rows where `slide` terms in a row are x_row apart: each row of x is read once for them
 };
 // x and w may be read up to a vector past the last lane.
 struct PlanarArgs {
   const float* x;
   const int64_t* offsets;
-  int64_t count, x_row;
+  int64_t count, x_row, slide;
   const float* w;  // w_k at k * w_term
   int64_t w_term;
   float* c;
@@ -126,7 +127,7 @@ inline constexpr int kMaxPlanarVectors = 3;
 
 struct PlanarKernels {
   int rows[kMaxPlanarVectors + 1];                                                // largest tile of so many vectors
-  void (*tile[3][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
+  void (*tile[4][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
   void (*finish)(const PlanarFinishArgs&);
   void (*lines)(const PlanarLinesArgs&);
 };

@@ -216,23 +216,57 @@ class Nest {
     args.x_row = p_.axis[1].stride * strip_.line;
     args.c_row = plain_ ? m_.ys.axis[1] : kMaxPlanarVectors * k_.lanes;
     const float* panel = panel_of(b.group, 0);
-    const Cuts down[] = {
-        {b.outputs, 1}, {b.outputs, k_.planar.rows[1]}, {b.outputs, k_.planar.rows[2]}, {b.outputs, k_.planar.rows[3]}};
+    // Neighbouring rows share all rows of input but one: each is read once for all of them.
+    const bool slide =
+        p_.axis[1].stride == 1 && p_.axis[1].dilation == 1 && p_.ci == 1 && p_.axis[1].taps > 1 && terms_ <= kSumBlock;
+    const PlanarMode mode = slide ? PlanarMode::rows_slide : PlanarMode::rows_are_rows;
+    args.slide = p_.axis[1].taps;
+    const auto most = [&](int v) {
+      return slide ? std::min<int64_t>(k_.planar.rows[v], args.slide) : k_.planar.rows[v];
+    };
+    const Cuts down[] = {{b.outputs, 1}, {b.outputs, most(1)}, {b.outputs, most(2)}, {b.outputs, most(3)}};
     for (int64_t lane = 0; lane < p_.co; ++lane) {
       const int64_t channel = b.group * p_.co + lane;
       float* y = y_of(b, channel);
       args.w = panel + lane;
+      if (b.outputs == 1) {
+        one_row(b, args, strip, sums, channel);
+        continue;
+      }
       for (int64_t i = 0, column = 0; i < across_.count; ++i) {
         const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
         args.lanes = int(pixels);
         for (int64_t t = 0, r = 0; t < down[v].count; r += down[v].size(t++)) {
           args.x = strip + r * args.x_row + column;
           args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
-          planar_sums(k_, PlanarMode::rows_are_rows, args, terms_, v, down[v].size(t));
+          planar_sums(k_, mode, args, terms_, v, down[v].size(t));
           if (!plain_) finish(b, sums, args.c_row, down[v].size(t), pixels, channel, r, column, false);
         }
         column += pixels;
       }
+    }
+  }
+
+  // A single row of output: the rows of a tile are pieces of it. 3 chains alone would wait for one another.
+  void one_row(const Place& b, PlanarArgs& args, const float* strip, float* sums, int64_t channel) const {
+    float* y = y_of(b, channel);
+    const int64_t width = p_.axis[2].out;
+    int64_t v = kMaxPlanarVectors;
+    for (int64_t column = 0; column < width;) {
+      const int64_t piece = v * k_.lanes, whole = (width - column) / piece;
+      if (whole == 0 && v > 1) {
+        --v;
+        continue;
+      }
+      const int64_t count = std::clamp<int64_t>(whole, 1, k_.planar.rows[v]);
+      const int64_t pixels = std::min(count * piece, width - column);
+      args.lanes = int(std::min(piece, pixels));
+      args.x_row = args.c_row = piece;
+      args.x = strip + column;
+      args.c = plain_ ? y + column : sums;
+      planar_sums(k_, PlanarMode::rows_are_rows, args, terms_, v, count);
+      if (!plain_) finish(b, sums, pixels, 1, pixels, channel, 0, column, false);
+      column += pixels;
     }
   }
 

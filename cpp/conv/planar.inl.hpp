@@ -23,6 +23,19 @@ constexpr int planar_rows(int vectors) {
   return kPlanarSums / vectors < kMaxPlanarRows ? kPlanarSums / vectors : kMaxPlanarRows;
 }
 
+template <int ROWS, int VECTORS>
+static OMNICONV_INLINE void planar_store(const PlanarArgs& args, f32 (&acc)[ROWS][VECTORS]) {
+  const int last = args.lanes - (VECTORS - 1) * kWidth;
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) {
+      float* at = args.c + i * args.c_row + j * kWidth;
+      if (j + 1 < VECTORS || last == kWidth)
+        store(at, args.add ? load(at) + acc[i][j] : acc[i][j]);
+      else
+        store_partial(at, args.add ? load_partial(at, last) + acc[i][j] : acc[i][j], last);
+    }
+}
+
 template <int ROWS, int VECTORS, PlanarMode MODE>
 static void planar_tile(const PlanarArgs& args) {
   f32 acc[ROWS][VECTORS];
@@ -49,15 +62,53 @@ static void planar_tile(const PlanarArgs& args) {
       }
     }
   }
-  const int last = args.lanes - (VECTORS - 1) * kWidth;
+  planar_store<ROWS, VECTORS>(args, acc);
+}
+
+// acc[i] += w_{y - i} x for the rows i in [FIRST, LAST] of a tile, x row y of the input.
+template <int FIRST, int LAST, int ROWS, int VECTORS>
+static OMNICONV_INLINE void slide_row(f32 (&acc)[ROWS][VECTORS], const float* x, const float* w, int64_t w_term) {
+  f32 xy[VECTORS];
+  for (int j = 0; j < VECTORS; ++j) xy[j] = load(x + j * kWidth);
+  for (int i = FIRST; i <= LAST; ++i) {
+    const f32 wk = broadcast(w[-i * w_term]);
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(wk, xy[j], acc[i][j]);
+  }
+}
+
+// Rows of x before the first, then after the last, that all rows of the tile take part in.
+template <int Y, int ROWS, int VECTORS>
+static OMNICONV_INLINE void slide_in(f32 (&acc)[ROWS][VECTORS], const float*& x, const float*& w, const PlanarArgs& a) {
+  if constexpr (Y < ROWS - 1) {
+    slide_row<0, Y>(acc, x, w, a.w_term);
+    x += a.x_row;
+    w += a.w_term;
+    slide_in<Y + 1>(acc, x, w, a);
+  }
+}
+template <int Y, int ROWS, int VECTORS>
+static OMNICONV_INLINE void slide_out(f32 (&acc)[ROWS][VECTORS], const float* x, const float* w, const PlanarArgs& a) {
+  if constexpr (Y < ROWS) {
+    slide_row<Y, ROWS - 1>(acc, x, w, a.w_term);
+    slide_out<Y + 1>(acc, x + a.x_row, w + a.w_term, a);
+  }
+}
+
+// Needs slide >= ROWS. For 7 taps and 4 x 3 rows: 10 x 3 loads of x, half of them across a line, and 28 of w for 84
+// multiply-adds, where planar_tile loads x 84 times.
+template <int ROWS, int VECTORS>
+static void planar_slide(const PlanarArgs& args) {
+  f32 acc[ROWS][VECTORS];
   for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < VECTORS; ++j) {
-      float* at = args.c + i * args.c_row + j * kWidth;
-      if (j + 1 < VECTORS || last == kWidth)
-        store(at, args.add ? load(at) + acc[i][j] : acc[i][j]);
-      else
-        store_partial(at, args.add ? load_partial(at, last) + acc[i][j] : acc[i][j], last);
-    }
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  for (int64_t k = 0; k < args.count; k += args.slide) {
+    const float *x = args.x + args.offsets[k], *w = args.w + k * args.w_term;
+    slide_in<0>(acc, x, w, args);
+    for (int64_t y = ROWS - 1; y < args.slide; ++y, x += args.x_row, w += args.w_term)
+      slide_row<0, ROWS - 1>(acc, x, w, args.w_term);
+    slide_out<1>(acc, x, w, args);
+  }
+  planar_store<ROWS, VECTORS>(args, acc);
 }
 
 template <Activation A>
@@ -137,6 +188,7 @@ static OMNICONV_INLINE void fill_planar(PlanarKernels& k) {
     k.tile[0][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(0)>;
     k.tile[1][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(1)>;
     k.tile[2][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(2)>;
+    k.tile[3][VECTORS][ROWS] = planar_slide<ROWS, VECTORS>;
     fill_planar<VECTORS, ROWS - 1>(k);
   } else if constexpr (VECTORS > 1) {
     fill_planar<VECTORS - 1, planar_rows(VECTORS - 1)>(k);
