@@ -38,8 +38,9 @@ struct Algorithm {
   // Weights in a form of the algorithm's own, made from the panels and kept behind them.
   size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;
   void (*pack_extra)(const Problem&, const Kernels&, const float* packed, float* extra) = nullptr;
-  bool needs_split = false;  // runs only where Kernels::split is there
-  bool own_bits = false;     // results differ in their last bits from those of the others, which are all the same
+  double (*pack_cost)(const Problem&, Target) = nullptr;  // predicted cycles of pack_extra, where they matter
+  bool needs_split = false;                               // runs only where Kernels::split is there
+  bool own_bits = false;  // results differ in their last bits from those of the others, which are all the same
 };
 
 // float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.

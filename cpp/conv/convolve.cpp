@@ -36,6 +36,7 @@ void convolve(ConvDesc desc, const ConvOperands& o) {
     case ConvOp::grad_input: desc.take_shapes(o.out, o.b); break;
     case ConvOp::grad_weight: desc.take_shapes(o.b, o.out); break;
   }
+  desc.weights_change = true;
   ConvPlan(desc).run(o);
 }
 

@@ -290,10 +290,16 @@ void run(const Run& r) {
 
 }  // namespace
 
-const Algorithm kIm2winSplit = {"im2win_split", "im2win on the matrix unit, float32 as three bfloat16 parts",
-                                decline,        workspace,
-                                cost,           run,
-                                extra_floats,   pack_extra,
-                                true,           true};
+const Algorithm kIm2winSplit = {"im2win_split",
+                                "im2win on the matrix unit, float32 as three bfloat16 parts",
+                                decline,
+                                workspace,
+                                cost,
+                                run,
+                                extra_floats,
+                                pack_extra,
+                                nullptr,
+                                true,
+                                true};
 
 }  // namespace omniconv::conv

@@ -75,7 +75,10 @@ size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, 
 double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
   if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
-  for (const Phase& phase : work.phases) cycles += a.cost(phase.problem, layout, target);
+  for (const Phase& phase : work.phases) {
+    cycles += a.cost(phase.problem, layout, target);
+    if (desc.weights_change && a.pack_cost) cycles += a.pack_cost(phase.problem, target);
+  }
   return cycles / kCyclesPerSecond;
 }
 

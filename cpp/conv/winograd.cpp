@@ -88,6 +88,11 @@ struct Winograd {
            finish_cycles(p, target);
   }
 
+  // 5 cycles a float of U: float64 transforms, then a store that misses.
+  static double pack_cost(const Problem& p, Target target) {
+    return spectrum(Tiling(p, target.kernels, find(p)), target.kernels) * 5 / target.threads;
+  }
+
   static size_t extra_floats(const Problem& p, const Kernels& k) {
     const Tiling t(p, k, find(p));
     return kWinogradFlagFloats + size_t(p.groups) * Panels(p.co, k).size(t.frequencies() * t.k);
@@ -111,7 +116,11 @@ struct Winograd {
   static void run(const Run& r) { run_winograd(r, Tiling(r.problem, r.target.kernels, find(r.problem))); }
 
   static constexpr Algorithm algorithm(const char* name) {
-    return {name, "Winograd, fused in blocks of tiles", decline, workspace, cost, run, extra_floats, pack_extra, false,
+    return {name,         "Winograd, fused in blocks of tiles",
+            decline,      workspace,
+            cost,         run,
+            extra_floats, pack_extra,
+            pack_cost,    false,
             true};
   }
 };

@@ -137,32 +137,30 @@ static void winograd_output(const WinogradOutputArgs& args) {
     }
 }
 
-constexpr int kMaxPanelLanes = 2 * kWidth;
-
-// One k: `first` is the first tap of its phases. In float64, rounded once.
+// One k, one vector of channels: `first` is the first tap of its phases. In float64, rounded once.
 template <class H, class W>
 static void winograd_weights_of(const WinogradWeightArgs& args, int64_t phase_h, int64_t phase_w, const float* first,
                                 float* u, int64_t frequency) {
   static constexpr H th{};
   static constexpr W tw{};
   const int64_t tap_h = args.ci * args.lanes, tap_w = args.taps_d * args.taps_h * tap_h;
-  double half[H::kSize][W::kTaps][kMaxPanelLanes] = {};
+  double half[H::kSize][W::kTaps][kWidth] = {};
   for (int b = 0; b < W::kTaps && phase_w + b * args.stride_w < args.taps_w; ++b)
     for (int a = 0; a < H::kTaps && phase_h + a * args.stride_h < args.taps_h; ++a) {
       const float* w = first + b * args.stride_w * tap_w + a * args.stride_h * tap_h;
       for (int i = 0; i < H::kSize; ++i) {
         const double g = th.g[i][a];
         if (g == 0) continue;
-        for (int64_t l = 0; l < args.lanes; ++l) half[i][b][l] += g * double(w[l]);
+        for (int l = 0; l < kWidth; ++l) half[i][b][l] += g * double(w[l]);
       }
     }
   for (int i = 0; i < H::kSize; ++i)
     for (int j = 0; j < W::kSize; ++j) {
-      double sum[kMaxPanelLanes] = {};
+      double sum[kWidth] = {};
       for (int b = 0; b < W::kTaps; ++b)
-        for (int64_t l = 0; l < args.lanes; ++l) sum[l] += tw.g[j][b] * half[i][b][l];
+        for (int l = 0; l < kWidth; ++l) sum[l] += tw.g[j][b] * half[i][b][l];
       float* to = u + (i * W::kSize + j) * frequency;
-      for (int64_t l = 0; l < args.lanes; ++l) to[l] = float(sum[l]);
+      for (int l = 0; l < kWidth; ++l) to[l] = float(sum[l]);
     }
 }
 
@@ -175,8 +173,9 @@ static void winograd_weights(const WinogradWeightArgs& args) {
     for (int64_t d = 0; d < args.taps_d; ++d)
       for (int64_t p = 0; p < args.stride_h; ++p)
         for (int64_t c = 0; c < args.ci; ++c, u += args.lanes)
-          winograd_weights_of<H, W>(args, p, q, args.panel + q * tap_w + d * tap_d + p * tap_h + c * args.lanes, u,
-                                    frequency);
+          for (int64_t l = 0; l < args.lanes; l += kWidth)
+            winograd_weights_of<H, W>(args, p, q, args.panel + q * tap_w + d * tap_d + p * tap_h + c * args.lanes + l,
+                                      u + l, frequency);
 }
 
 template <int I>

@@ -37,7 +37,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
                    const Shape& stride, const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi,
                    const Shape& output_padding, int64_t groups, const std::string& padding_mode,
                    const std::string& activation, double negative_slope, const std::string& precision,
-                   bool channels_last, const std::string& algorithm) {
+                   bool channels_last, const std::string& algorithm, bool weights_change) {
   ConvDesc d;
   d.op = parse_op(op);
   d.dtype = parse_dtype(dtype);
@@ -56,6 +56,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   d.precision = parse_precision(precision);
   d.channels_last = channels_last;
   d.algorithm = algorithm;
+  d.weights_change = weights_change;
   return d;
 }
 
@@ -63,7 +64,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   nb::arg("op"), nb::arg("dtype"), nb::arg("x_shape"), nb::arg("w_shape"), nb::arg("stride"), nb::arg("dilation"), \
       nb::arg("pad_lo"), nb::arg("pad_hi"), nb::arg("output_padding"), nb::arg("groups"), nb::arg("padding_mode"), \
       nb::arg("activation"), nb::arg("negative_slope"), nb::arg("precision"), nb::arg("channels_last"),            \
-      nb::arg("algorithm")
+      nb::arg("algorithm"), nb::arg("weights_change") = false
 
 }  // namespace
 

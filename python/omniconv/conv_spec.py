@@ -160,9 +160,9 @@ class Spec(NamedTuple):
     channels_last: bool
     algorithm: str
 
-    def desc(self) -> _core.ConvDesc:
-        """The same for the native library."""
-        return _core.ConvDesc.make(**self._asdict())
+    def desc(self, weights_change: bool = False) -> _core.ConvDesc:
+        """The same for the native library; `weights_change`: they come with every run, to be packed each time."""
+        return _core.ConvDesc.make(**self._asdict(), weights_change=weights_change)
 
 
 def spec_of(
@@ -204,7 +204,7 @@ def spec_of(
 
 @lru_cache(maxsize=512)
 def _cached_plan(spec: Spec, isa: str) -> _core.ConvPlan:
-    return _core.ConvPlan(spec.desc())
+    return _core.ConvPlan(spec.desc(weights_change=True))
 
 
 # Frameworks hold on to the functions registered with them past the end of the interpreter, and so to this cache.
@@ -212,5 +212,5 @@ atexit.register(_cached_plan.cache_clear)
 
 
 def plan_of(spec: Spec) -> _core.ConvPlan:
-    """The plan of a problem on the instruction set in force, from a cache of 512."""
+    """The plan of a call with weights of its own, on the instruction set in force, from a cache of 512."""
     return _cached_plan(spec, _core.isa())

@@ -222,5 +222,15 @@ TEST(Winograd, ABadValueReachesItsWindowsAlone) {
     }
 }
 
+TEST(Winograd, PackingCountsWhereWeightsChange) {
+  const Settings settings;
+  ConvDesc few{.x_shape = {1, 256, 6, 6}, .w_shape = {256, 256, 3, 3}},
+      many{.x_shape = {1, 64, 56, 56}, .w_shape = {64, 64, 3, 3}};
+  few.weights_change = many.weights_change = true;
+  EXPECT_FALSE(is_winograd(algorithms(few).front())) << "4 tiles do not repay 262144 transformed kernels";
+  EXPECT_TRUE(is_winograd(algorithms(many).front()));
+  EXPECT_EQ(ConvPlan(few).algorithm(), algorithms(few).front().name);
+}
+
 }  // namespace
 }  // namespace omniconv

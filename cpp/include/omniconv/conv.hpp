@@ -48,6 +48,7 @@ struct ConvDesc {
   Precision precision = Precision::highest;
   bool channels_last = false;  // the layout the caller expects to pass; a hint, not a promise
   std::string algorithm = "auto";
+  bool weights_change = false;  // weights come with every run: what packing them costs counts in the choice of "auto"
 
   // Sets dtype, spatial and shapes to those of arrays, and channels_last where x says so.
   OMNICONV_API ConvDesc& take_shapes(const TensorView& x, const TensorView& w);
@@ -77,8 +78,9 @@ struct ConvOperands {
   TensorView a{}, b{}, out{}, bias{}, scale{}, residual{};
 };
 
-// In one call: a plan for these operands, run once. dtype, spatial and the shapes of `desc` are taken from them. Making
-// the plan costs a few microseconds, which is why none is kept; packing the weights is what a plan of your own saves.
+// In one call: a plan for these operands and weights that change, run once. dtype, spatial and the shapes of `desc` are
+// taken from them. Making the plan costs a few microseconds, which is why none is kept; packing the weights is what a
+// plan of your own saves.
 OMNICONV_API void convolve(ConvDesc desc, const ConvOperands& operands);
 
 // db[co] = sum of grad [N, Co, *out] over everything but channels, in float64. `out` is [Co].
