@@ -304,17 +304,18 @@ TEST_F(Plan, PackChecksTheWeights) {
   EXPECT_EQ(error_code([&] { plan.pack({}); }, {"weight is missing"}), Code::invalid_argument);
 }
 
-// ---- convolve
-// ----------------------------------------------------------------------------------------------------------
+// ---- convolve ------------------------------------------------------------------------------------------------------
 
 TEST_F(Plan, ConvolveTakesShapesFromItsOperands) {
   for (const Case& c : cases())
     for (ConvOp op : kOps) {
       ConvDesc desc = c.desc;
       desc.op = op;
+      desc.weights_change = true;
       const std::vector<float> expected = result(desc);
       const Arrays<float> arrays = make_arrays<float>(desc, Order::channels_first, true);
       desc.x_shape.clear();
+      desc.weights_change = false;
       desc.w_shape.clear();
       desc.spatial = 2;
       desc.dtype = DType::float64;
