@@ -14,7 +14,7 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr size_t kBudget = size_t{96} << 10;  // of a strip: with its weights and sums in L2, for depthwise in L1
+constexpr size_t kBudget = size_t{48} << 10;  // of a strip: many tasks for few threads, and near L1
 constexpr size_t kLimit = size_t{1} << 20;
 constexpr int64_t kManyChannels = 4;  // output channels of a group from which on the tile is over channels
 
