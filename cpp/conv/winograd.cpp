@@ -72,14 +72,15 @@ struct Winograd {
   }
 
   // Cycles, measured on layers 5 to 12 of the im2win papers: 3 per vector transformed, either way; 0.7 per float laid
-  // out; U read once per block at 5 bytes a cycle; a fifth on top of the multiplications for short sums.
+  // out; U read once per block at 5 bytes a cycle; a tenth on top of the multiplications, and 6 cycles to
+  // begin and end a vector of sums, which is most of it where channels are few.
   static double cost(const Problem& p, Layout, Target target) {
     const Kernels& k = target.kernels;
     const Tiling t(p, k, find(p));
     const WinogradBlocks cut(t, {k, 1});
     const double tiles = t.tile_count() * double(p.groups), lanes = double(Panels(p.co, k).size(1));
     const double vectors = double(ceil_div(t.k, k.lanes)) + lanes / k.lanes;
-    const double multiply = 2 * tiles * t.frequencies() * double(t.k) * lanes / k.peak * 1.2;
+    const double multiply = tiles * t.frequencies() * lanes * (2.2 * double(t.k) / k.peak + 6.0 / k.lanes);
     const double strips = double(t.tiles.rows()) * double(p.groups) * t.v.n_h() *
                           double(t.groups_of(t.tiles.axis[2].out)) * double(t.k) * 0.7;
     const double blocks = std::max(1.0, t.tile_count() / double(cut.part.max_pixels()));
