@@ -24,6 +24,13 @@ inline constexpr int64_t kFewPixels = 64;  // below this a block would be all tr
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
+// `to` becomes so many items at `at`, which moves behind them; with `at` null at first this counts bytes.
+template <class T>
+void take(char*& at, T*& to, size_t items) {
+  to = reinterpret_cast<T*>(at);
+  at += align64(items * sizeof(T));
+}
+
 // Output channels of one group as panels of `width` channels; the last panel is one vector wide where that is enough.
 struct Panels {
   int64_t channels, lanes, width;

@@ -55,15 +55,11 @@ struct Memory {
     const WindowRows strips(q, false);
     const int64_t rows_in = (cut.rows - 1) * p.axis[1].stride + p.axis[1].window();
     char* const base = at;
-    auto take = [&]<class T>(T*& to, size_t items) {
-      to = reinterpret_cast<T*>(at);
-      at += align64(items * sizeof(T));
-    };
-    take(strip, rows_in * strips.row_floats(q.axis[2].out) + kVectors * k.lanes);
-    take(sums, kMaxPlanarRows * kVectors * k.lanes);
-    take(offsets, p.k());
+    take(at, strip, rows_in * strips.row_floats(q.axis[2].out) + kVectors * k.lanes);
+    take(at, sums, kMaxPlanarRows * kVectors * k.lanes);
+    take(at, offsets, p.k());
     char* scratch;
-    take(scratch, strips.copy_bytes(rows_in));
+    take(at, scratch, strips.copy_bytes(rows_in));
     copies = reinterpret_cast<WindowRows::Copy<float>*>(scratch);
     bytes = size_t(at - base);
   }

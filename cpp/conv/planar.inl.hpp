@@ -1,12 +1,12 @@
 // conv/planar.inl.hpp -- register tiles that read the input as it lies, shifted by the taps
 //
 // Computes acc[i][lane] = sum_k w_k x[offset_k + lane] in one of three ways: rows are output channels over one row of
-// pixels (lanes); rows are rows of pixels under one set of weights (depthwise, NCHW); rows are pixels and lanes their
-// channels, each with weights of its own (depthwise, NHWC). Registers, AVX2: 4 x 3 accumulators, 3 of x, 1 broadcast of
-// w; per term 3 + 4 loads feed 12 multiply-adds (6 cycles), or 1 + 12 where rows have x of their own (6.5 cycles, for x
-// is then a memory operand). AVX-512: 8 x 3, likewise. Rows of pixels are read unaligned: a load that crosses a line
-// takes two cycles.
-// Every accumulator is one chain in the order of k, so the bits are those of tile.inl.hpp.
+// pixels (lanes); rows are rows of pixels under one set of weights (depthwise, NCHW; planar_slide where the rows of x
+// that they need overlap); rows are pixels and lanes their channels, each with weights of its own (depthwise, NHWC).
+// Registers, AVX2: 4 x 3 accumulators, 3 of x, 1 broadcast of w; per term 3 + 4 loads feed 12 multiply-adds (6 cycles),
+// or 1 + 12 where rows have x of their own (6.5 cycles, for x is then a memory operand). AVX-512: 8 x 3, likewise. Rows
+// of pixels are read unaligned: a load that crosses a line takes two cycles. Every accumulator is one chain in the
+// order of k, so the bits are those of tile.inl.hpp.
 #pragma once
 
 #include "conv/finish.inl.hpp"

@@ -67,8 +67,8 @@ struct Winograd {
   }
 
   // Of U, in floats.
-  static double spectrum(const Tiling& t, const Kernels& k) {
-    return double(t.p.groups) * double(Panels(t.p.co, k).size(t.frequencies() * t.k));
+  static size_t spectrum(const Tiling& t, const Kernels& k) {
+    return size_t(t.p.groups) * size_t(Panels(t.p.co, k).size(t.frequencies() * t.k));
   }
 
   // Cycles, measured on layers 5 to 12 of the im2win papers: 3 per vector transformed, either way; 0.7 per float laid
@@ -84,19 +84,18 @@ struct Winograd {
     const double strips = double(t.tiles.rows()) * double(p.groups) * t.v.n_h() *
                           double(t.groups_of(t.tiles.axis[2].out)) * double(t.k) * 0.7;
     const double blocks = std::max(1.0, t.tile_count() / double(cut.part.max_pixels()));
-    const double traffic = blocks * spectrum(t, k) * sizeof(float) / 5;
+    const double traffic = blocks * double(spectrum(t, k)) * sizeof(float) / 5;
     return (std::max(multiply, traffic) + tiles * t.frequencies() * vectors * 3 + strips) / target.threads +
            finish_cycles(p, target);
   }
 
   // 5 cycles a float of U: float64 transforms, then a store that misses.
   static double pack_cost(const Problem& p, Target target) {
-    return spectrum(Tiling(p, target.kernels, find(p)), target.kernels) * 5 / target.threads;
+    return double(spectrum(Tiling(p, target.kernels, find(p)), target.kernels)) * 5 / target.threads;
   }
 
   static size_t extra_floats(const Problem& p, const Kernels& k) {
-    const Tiling t(p, k, find(p));
-    return kWinogradFlagFloats + size_t(p.groups) * Panels(p.co, k).size(t.frequencies() * t.k);
+    return kWinogradFlagFloats + spectrum(Tiling(p, k, find(p)), k);
   }
 
   static void pack_extra(const Problem& p, const Kernels& k, const float* packed, float* extra) {

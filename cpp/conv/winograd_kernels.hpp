@@ -10,8 +10,9 @@ namespace omniconv::conv {
 // F(m_h x m_w, r_h x r_w): tiles of m outputs per axis under kernels of r taps.
 struct WinogradVariant {
   int m_h, r_h, m_w, r_w;
-  // Relative L2 error on normal data, sums cut every 16 channels (kWinogradSumBlock); tests/conv/test_winograd.cpp
-  // measures it. Cutting every 512, as `high` does, adds that of one float32 chain at most.
+  // Relative L2 error on normal data with 128 channels, sums cut every 16 (kWinogradSumBlock), measured and rounded up;
+  // a quarter more with 512. Cut every 512, as `high` does, it is twice as large. tests/conv/test_winograd.cpp holds
+  // the tiles that `highest` takes to the error of plain summation.
   double error;
   constexpr int n_h() const { return m_h + r_h - 1; }
   constexpr int n_w() const { return m_w + r_w - 1; }
@@ -20,7 +21,7 @@ struct WinogradVariant {
 
 inline constexpr WinogradVariant kWinogradVariants[] = {
     {2, 3, 2, 3, 1.9e-7}, {2, 3, 4, 3, 3.2e-7}, {4, 3, 4, 3, 5.7e-7}, {6, 3, 6, 3, 2.2e-6}, {3, 4, 3, 4, 6.2e-7},
-    {5, 4, 5, 4, 2.2e-6}, {2, 5, 2, 5, 6.2e-7}, {4, 5, 4, 5, 2.3e-6}, {2, 7, 2, 7, 2.3e-6}, {1, 1, 2, 3, 1.4e-7},
+    {5, 4, 5, 4, 2.2e-6}, {2, 5, 2, 5, 6.2e-7}, {4, 5, 4, 5, 2.3e-6}, {2, 7, 2, 7, 2.7e-6}, {1, 1, 2, 3, 1.4e-7},
     {1, 1, 4, 3, 2.4e-7}, {1, 1, 6, 3, 5.0e-7}, {1, 1, 2, 5, 2.5e-7}, {1, 1, 4, 5, 5.0e-7},
 };
 inline constexpr int kWinogradCount = sizeof(kWinogradVariants) / sizeof(kWinogradVariants[0]);

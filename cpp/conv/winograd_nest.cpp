@@ -21,12 +21,6 @@ constexpr size_t kBudget = size_t{5} << 18;  // V of a block: 1.25 MiB of 2 MiB 
 constexpr int64_t kMinTiles = 12, kMaxTiles = 84;
 constexpr uint32_t kUnusual = uint32_t(127 + 60) << 23;
 
-template <class T>
-void take(char*& at, T*& to, size_t items) {
-  to = reinterpret_cast<T*>(at);
-  at += align64(items * sizeof(T));
-}
-
 // A transformed block.
 struct Spectrum {
   float* v;
