@@ -50,6 +50,7 @@ class Array {
 using Input = Array<nb::ro>;
 using Output = Array<>;
 
+void bind_bessel(nb::module_& m);
 void bind_conv(nb::module_& m);
 
 }  // namespace omniconv::bindings

@@ -50,5 +50,6 @@ NB_MODULE(_core, m) {
     for (omniconv::Isa isa : omniconv::available_isas()) names.emplace_back(name(isa));
     return names;
   });
+  omniconv::bindings::bind_bessel(m);
   omniconv::bindings::bind_conv(m);
 }

@@ -39,6 +39,7 @@
 //   }
 #pragma once
 
+#include "omniconv/bessel.hpp"
 #include "omniconv/context.hpp"
 #include "omniconv/conv.hpp"
 #include "omniconv/omniconv.h"

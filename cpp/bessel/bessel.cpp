@@ -1,0 +1,207 @@
+// bessel/bessel.cpp -- shapes, strides and threads of the Bessel functions
+#include "omniconv/bessel.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "bessel/functions.hpp"
+#include "core/thread_pool.hpp"
+
+namespace omniconv {
+namespace bessel {
+
+const Kernels& kernels() {
+  switch (current_isa()) {
+#if defined(__x86_64__)
+    case Isa::amx:
+    case Isa::avx512vnni:
+    case Isa::avx512: return avx512::bessel_kernels();
+    case Isa::avx2: return avx2::bessel_kernels();
+#elif defined(__aarch64__)
+    case Isa::neon: return neon::bessel_kernels();
+#endif
+    default: return scalar::bessel_kernels();
+  }
+}
+
+namespace {
+
+constexpr int64_t kChunk = 64 * kBlock;  // values a thread takes at a time: 0.1 to 2 ms
+
+bool is_grad(BesselFunction f) { return f >= BesselFunction::log_iv_grad; }
+
+void run(const BlockArgs<float>& a) { kernels().f32(a); }
+void run(const BlockArgs<double>& a) { kernels().f64(a); }
+
+// I of negative whole order is that of -v; K takes |v| in its kernels; other negative v stay, for NaN.
+template <class T>
+void fold(BesselFunction f, T* v, int n) {
+  if (f != BesselFunction::log_iv && f != BesselFunction::log_ive) return;
+  T least = 0;
+  for (int i = 0; i < n; ++i) least = v[i] < least ? v[i] : least;
+  if (least < 0)
+    for (int i = 0; i < n; ++i)
+      if (v[i] < 0 && std::trunc(v[i]) == v[i]) v[i] = -v[i];
+}
+
+template <class T>
+void read(const T* from, int64_t step, int n, T* to) {
+  if (step == 1)
+    std::copy_n(from, n, to);
+  else
+    for (int i = 0; i < n; ++i) to[i] = from[i * step];
+}
+template <class T>
+void write(const T* from, int n, T* to, int64_t step) {
+  if (step == 1)
+    std::copy_n(from, n, to);
+  else
+    for (int i = 0; i < n; ++i) to[i * step] = from[i];
+}
+
+void check_broadcast(const TensorView& in, const char* name, const TensorView& out) {
+  bool fits = in.ndim <= out.ndim;
+  for (int i = 1; fits && i <= in.ndim; ++i) {
+    const int64_t n = in.shape[in.ndim - i];
+    fits = n == 1 || n == out.shape[out.ndim - i];
+  }
+  if (!fits)
+    throw Error(Code::invalid_argument, std::string(name) + " has shape " + shape_string(in.shape.data(), in.ndim) +
+                                            ", which does not broadcast to that of out, " +
+                                            shape_string(out.shape.data(), out.ndim));
+}
+
+// `in` as a view of the shape of out: stride 0 where it repeats.
+TensorView broadcast(const TensorView& in, const TensorView& out) {
+  TensorView b = out;
+  b.data = in.data;
+  for (int i = 1; i <= out.ndim; ++i) {
+    const bool repeats = i > in.ndim || in.shape[in.ndim - i] == 1;
+    b.strides[out.ndim - i] = repeats ? 0 : in.strides[in.ndim - i];
+  }
+  return b;
+}
+
+// Axes that follow one another in memory in every array become one, so that rows are long.
+void merge_axes(TensorView* views, int count) {
+  TensorView& first = views[0];
+  int kept = 0;
+  for (int axis = 0; axis < first.ndim; ++axis) {
+    if (first.shape[axis] == 1 && first.ndim > 1) continue;
+    bool joins = kept > 0;
+    for (int i = 0; joins && i < count; ++i)
+      joins = views[i].strides[kept - 1] == views[i].strides[axis] * views[i].shape[axis];
+    for (int i = 0; i < count; ++i) {
+      TensorView& v = views[i];
+      const int64_t length = v.shape[axis], stride = v.strides[axis];
+      if (joins) {
+        v.shape[kept - 1] *= length;
+        v.strides[kept - 1] = stride;
+      } else {
+        v.shape[kept] = length;
+        v.strides[kept] = stride;
+      }
+    }
+    kept += !joins;
+  }
+  if (kept == 0) {  // a single element
+    for (int i = 0; i < count; ++i) views[i].shape[0] = 1, views[i].strides[0] = 0;
+    kept = 1;
+  }
+  for (int i = 0; i < count; ++i) views[i].ndim = kept;
+}
+
+template <class T>
+struct Iteration {
+  BesselFunction function;
+  TensorView views[4];  // v, x, out, second
+  int count;
+
+  T* at(int which, int64_t row) const {
+    const TensorView& v = views[which];
+    int64_t offset = 0;
+    for (int axis = v.ndim - 2; axis >= 0; --axis) {
+      offset += row % v.shape[axis] * v.strides[axis];
+      row /= v.shape[axis];
+    }
+    return static_cast<T*>(v.data) + offset;
+  }
+
+  // n elements of one row, from `first`.
+  void part(int64_t row, int64_t first, int n) const {
+    alignas(64) T v[kBuffer], x[kBuffer], out[2][kBuffer];
+    const int last = views[0].ndim - 1;
+    const int64_t v_step = views[0].strides[last], x_step = views[1].strides[last];
+    read(at(0, row) + first * v_step, v_step, n, v);
+    read(at(1, row) + first * x_step, x_step, n, x);
+    fold(function, v, n);
+    run({function, n, v, x, {out[0], out[1]}});
+    for (int k = 2; k < count; ++k) {
+      const int64_t step = views[k].strides[last];
+      write(out[k - 2], n, at(k, row) + first * step, step);
+    }
+  }
+};
+
+template <class T>
+void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
+              const TensorView& second) {
+  Iteration<T> it{function, {broadcast(v, out), broadcast(x, out), out, second}, is_grad(function) ? 4 : 3};
+  merge_axes(it.views, it.count);
+  const TensorView& shape = it.views[0];
+  const int64_t length = shape.shape[shape.ndim - 1], total = shape.size();
+  if (total == 0) return;
+  parallel_for((total + kChunk - 1) / kChunk, [&](int64_t task, int) {
+    const int64_t end = std::min(total, (task + 1) * kChunk);
+    for (int64_t at = task * kChunk; at < end;) {
+      const int64_t row = at / length, first = at % length;
+      const int64_t n = std::min({int64_t(kBlock), length - first, end - at});
+      it.part(row, first, int(n));
+      at += n;
+    }
+  });
+}
+
+template <class T>
+T one(BesselFunction function, T v, T x) {
+  if (is_grad(function))
+    throw Error(Code::invalid_argument, "function is a gradient, which has two outputs; pass arrays");
+  alignas(64) T a[kBuffer], b[kBuffer], out[2][kBuffer];
+  a[0] = v;
+  b[0] = x;
+  fold(function, a, 1);
+  run({function, 1, a, b, {out[0], out[1]}});
+  return out[0][0];
+}
+
+}  // namespace
+}  // namespace bessel
+
+void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
+              const TensorView& second) {
+  if (!v.defined() || !x.defined() || !out.defined())
+    throw Error(Code::invalid_argument, "v, x and out must be defined");
+  if (v.dtype != x.dtype || v.dtype != out.dtype)
+    throw Error(Code::type_error, std::string("v is ") + name(v.dtype) + ", x is " + name(x.dtype) + " and out is " +
+                                      name(out.dtype) + "; they must be the same");
+  bessel::check_broadcast(v, "v", out);
+  bessel::check_broadcast(x, "x", out);
+  if (bessel::is_grad(function)) {
+    if (!second.defined()) throw Error(Code::invalid_argument, "second is undefined; a gradient has two outputs");
+    bool same = second.ndim == out.ndim && second.dtype == out.dtype;
+    for (int i = 0; same && i < out.ndim; ++i) same = second.shape[i] == out.shape[i];
+    if (!same) throw Error(Code::invalid_argument, "second must have the shape and dtype of out");
+  } else if (second.defined()) {
+    throw Error(Code::invalid_argument, "second is defined, but only the gradients have two outputs");
+  }
+  if (out.dtype == DType::float32)
+    bessel::evaluate<float>(function, v, x, out, second);
+  else
+    bessel::evaluate<double>(function, v, x, out, second);
+}
+
+double evaluate(BesselFunction function, double v, double x) { return bessel::one(function, v, x); }
+float evaluate(BesselFunction function, float v, float x) { return bessel::one(function, v, x); }
+
+}  // namespace omniconv

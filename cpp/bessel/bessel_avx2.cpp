@@ -1,0 +1,11 @@
+// bessel/bessel_avx2.cpp -- the Bessel kernels, avx2
+#include "bessel/kernels.inl.hpp"
+
+namespace omniconv::bessel::avx2 {
+
+const Kernels& bessel_kernels() {
+  static constexpr Kernels table = {run_block<f32>, run_block<f64>};
+  return table;
+}
+
+}  // namespace omniconv::bessel::avx2

@@ -1,0 +1,11 @@
+// bessel/bessel_scalar.cpp -- the Bessel kernels, scalar
+#include "bessel/kernels.inl.hpp"
+
+namespace omniconv::bessel::scalar {
+
+const Kernels& bessel_kernels() {
+  static constexpr Kernels table = {run_block<f32>, run_block<f64>};
+  return table;
+}
+
+}  // namespace omniconv::bessel::scalar
