@@ -2,7 +2,6 @@
 #include "omniconv/bessel.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "bessel/functions.hpp"
@@ -27,38 +26,13 @@ const Kernels& kernels() {
 
 namespace {
 
-constexpr int64_t kChunk = 64 * kBlock;  // values a thread takes at a time: 0.1 to 2 ms
+constexpr int kChunk = 16384;  // values a thread takes at a time: 0.1 to 2 ms
+constexpr int kCopy = 1024;    // values copied at a time where the last axis has strides
 
 bool is_grad(BesselFunction f) { return f >= BesselFunction::log_iv_grad; }
 
-void run(const BlockArgs<float>& a) { kernels().f32(a); }
-void run(const BlockArgs<double>& a) { kernels().f64(a); }
-
-// I of negative whole order is that of -v; K takes |v| in its kernels; other negative v stay, for NaN.
-template <class T>
-void fold(BesselFunction f, T* v, int n) {
-  if (f != BesselFunction::log_iv && f != BesselFunction::log_ive) return;
-  T least = 0;
-  for (int i = 0; i < n; ++i) least = v[i] < least ? v[i] : least;
-  if (least < 0)
-    for (int i = 0; i < n; ++i)
-      if (v[i] < 0 && std::trunc(v[i]) == v[i]) v[i] = -v[i];
-}
-
-template <class T>
-void read(const T* from, int64_t step, int n, T* to) {
-  if (step == 1)
-    std::copy_n(from, n, to);
-  else
-    for (int i = 0; i < n; ++i) to[i] = from[i * step];
-}
-template <class T>
-void write(const T* from, int n, T* to, int64_t step) {
-  if (step == 1)
-    std::copy_n(from, n, to);
-  else
-    for (int i = 0; i < n; ++i) to[i * step] = from[i];
-}
+void run(const BatchArgs<float>& a) { kernels().f32(a); }
+void run(const BatchArgs<double>& a) { kernels().f64(a); }
 
 void check_broadcast(const TensorView& in, const char* name, const TensorView& out) {
   bool fits = in.ndim <= out.ndim;
@@ -81,6 +55,33 @@ TensorView broadcast(const TensorView& in, const TensorView& out) {
     b.strides[out.ndim - i] = repeats ? 0 : in.strides[in.ndim - i];
   }
   return b;
+}
+
+struct Range {
+  uintptr_t low, high;  // bytes
+};
+Range range(const TensorView& v) {
+  int64_t low = 0, high = 0;
+  for (int i = 0; i < v.ndim; ++i) {
+    const int64_t reach = (v.shape[i] - 1) * v.strides[i];
+    (reach < 0 ? low : high) += reach;
+  }
+  const auto base = reinterpret_cast<uintptr_t>(v.data);
+  return {base + uintptr_t(low * v.item_size()), base + uintptr_t((high + 1) * v.item_size())};
+}
+bool overlap(const TensorView& a, const TensorView& b) {
+  const Range x = range(a), y = range(b);
+  return x.low < y.high && y.low < x.high;
+}
+bool identical(const TensorView& a, const TensorView& b) {
+  return a.data == b.data && std::equal(a.strides.begin(), a.strides.begin() + a.ndim, b.strides.begin());
+}
+
+// `in` and `out` of one shape. Element by element is fine, anything else would read what was written before.
+void check_overlap(const TensorView& in, const char* name, const TensorView& out, const char* out_name) {
+  if (overlap(in, out) && !identical(in, out))
+    throw Error(Code::invalid_argument,
+                std::string(out_name) + " overlaps " + name + "; it may be " + name + " itself or must lie apart");
 }
 
 // Axes that follow one another in memory in every array become one, so that rows are long.
@@ -117,6 +118,7 @@ struct Iteration {
   BesselFunction function;
   TensorView views[4];  // v, x, out, second
   int count;
+  bool in_place = false;
 
   T* at(int which, int64_t row) const {
     const TensorView& v = views[which];
@@ -128,19 +130,32 @@ struct Iteration {
     return static_cast<T*>(v.data) + offset;
   }
 
-  // n elements of one row, from `first`.
+  // n elements of one row, from `first`: where they are if they follow one another, otherwise through copies.
   void part(int64_t row, int64_t first, int n) const {
-    alignas(64) T v[kBuffer], x[kBuffer], out[2][kBuffer];
     const int last = views[0].ndim - 1;
-    const int64_t v_step = views[0].strides[last], x_step = views[1].strides[last];
-    read(at(0, row) + first * v_step, v_step, n, v);
-    read(at(1, row) + first * x_step, x_step, n, x);
-    fold(function, v, n);
-    run({function, n, v, x, {out[0], out[1]}});
-    for (int k = 2; k < count; ++k) {
-      const int64_t step = views[k].strides[last];
-      write(out[k - 2], n, at(k, row) + first * step, step);
+    T* at_first[4] = {};
+    bool dense = !in_place;
+    for (int i = 0; i < count; ++i) {
+      at_first[i] = at(i, row) + first * views[i].strides[last];
+      dense = dense && (views[i].strides[last] == 1 || n == 1);
     }
+    if (dense) return run({function, n, at_first[0], at_first[1], {at_first[2], at_first[3]}});
+    T v[kCopy], x[kCopy], out[2][kCopy];
+    for (int done = 0; done < n; done += kCopy) {
+      const int part = std::min(kCopy, n - done);
+      read(0, at_first[0], done, part, v);
+      read(1, at_first[1], done, part, x);
+      run({function, part, v, x, {out[0], out[1]}});
+      for (int k = 2; k < count; ++k) {
+        const int64_t step = views[k].strides[last];
+        for (int i = 0; i < part; ++i) at_first[k][(done + i) * step] = out[k - 2][i];
+      }
+    }
+  }
+
+  void read(int which, const T* from, int first, int n, T* to) const {
+    const int64_t step = views[which].strides[views[which].ndim - 1];
+    for (int i = 0; i < n; ++i) to[i] = from[(first + i) * step];
   }
 };
 
@@ -148,15 +163,22 @@ template <class T>
 void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
               const TensorView& second) {
   Iteration<T> it{function, {broadcast(v, out), broadcast(x, out), out, second}, is_grad(function) ? 4 : 3};
+  const int64_t total = out.size();
+  if (total == 0) return;
+  for (int k = 2; k < it.count; ++k) {
+    check_overlap(it.views[0], "v", it.views[k], k == 2 ? "out" : "second");
+    check_overlap(it.views[1], "x", it.views[k], k == 2 ? "out" : "second");
+    it.in_place = it.in_place || overlap(it.views[0], it.views[k]) || overlap(it.views[1], it.views[k]);
+  }
+  if (it.count == 4 && overlap(out, second)) throw Error(Code::invalid_argument, "second overlaps out");
   merge_axes(it.views, it.count);
   const TensorView& shape = it.views[0];
-  const int64_t length = shape.shape[shape.ndim - 1], total = shape.size();
-  if (total == 0) return;
+  const int64_t length = shape.shape[shape.ndim - 1];
   parallel_for((total + kChunk - 1) / kChunk, [&](int64_t task, int) {
-    const int64_t end = std::min(total, (task + 1) * kChunk);
+    const int64_t end = std::min<int64_t>(total, (task + 1) * kChunk);
     for (int64_t at = task * kChunk; at < end;) {
       const int64_t row = at / length, first = at % length;
-      const int64_t n = std::min({int64_t(kBlock), length - first, end - at});
+      const int64_t n = std::min(length - first, end - at);
       it.part(row, first, int(n));
       at += n;
     }
@@ -167,12 +189,9 @@ template <class T>
 T one(BesselFunction function, T v, T x) {
   if (is_grad(function))
     throw Error(Code::invalid_argument, "function is a gradient, which has two outputs; pass arrays");
-  alignas(64) T a[kBuffer], b[kBuffer], out[2][kBuffer];
-  a[0] = v;
-  b[0] = x;
-  fold(function, a, 1);
-  run({function, 1, a, b, {out[0], out[1]}});
-  return out[0][0];
+  T out;
+  run({function, 1, &v, &x, {&out, nullptr}});
+  return out;
 }
 
 }  // namespace

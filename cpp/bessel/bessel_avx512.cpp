@@ -4,7 +4,7 @@
 namespace omniconv::bessel::avx512 {
 
 const Kernels& bessel_kernels() {
-  static constexpr Kernels table = {run_block<f32>, run_block<f64>};
+  static constexpr Kernels table = {run_batch<f32>, run_batch<f64>};
   return table;
 }
 

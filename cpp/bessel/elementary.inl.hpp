@@ -12,14 +12,21 @@ using namespace omniconv::OMNICONV_ISA_NS;
 template <class V>
 constexpr bool kIsDouble = sizeof(Scalar<V>) == 8;
 
-// log((n.hi + n.lo) / x) + shift log 2 for normal positive n.hi and x, their quotient within 2^+-1000 (float32:
-// 2^+-120), to about 2^-59 (2^-30) of its size.
+// The logarithm of n / x, begun: n / x = 2^exponent (sum + d) / (sum - d) with |d| <= sum / 5.
 //
-// With e the difference of the binary logarithms, each read off the bits as exponent + fraction, the quotient n / (2^e
-// x) lies in [2/3, 3/2], so that n - 2^e x is exact and q = (n - 2^e x) / (n + 2^e x) is at most 1/5; log = e log 2 + 2
-// atanh q. One division, whose residue is the low part.
+// The exponent is the rounded difference of the binary logarithms, each read off the bits as exponent + fraction; that
+// leaves n / (2^exponent x) in [2/3, 3/2], so that d = n - 2^exponent x is exact.
 template <class V>
-static OMNICONV_INLINE Pair<V> log_quotient(Pair<V> n, V x, V shift = V{}) {
+struct Quotient {
+  V d, d_low, sum, sum_low;
+  V inverse;  // 1 / sum
+  V exponent;
+};
+
+// n.hi and x normal and positive, their quotient within 2^+-1000 (float32: 2^+-120). SHORT leaves the low parts
+// undefined.
+template <bool SHORT = false, class V>
+static OMNICONV_INLINE void begin_log(Pair<V> n, V x, Quotient<V>& out) {
   using W = Word<V>;
   using B = Bits<V>;
   typedef typename Real<V>::unsigned_word U __attribute__((vector_size(sizeof(V))));
@@ -30,24 +37,57 @@ static OMNICONV_INLINE Pair<V> log_quotient(Pair<V> n, V x, V shift = V{}) {
   // 2^mantissa with an integer in its low bits is 2^mantissa + that integer.
   constexpr W kMagicBits = W(Real<V>::bias + kMantissa) << kMantissa;
   constexpr double kMagic = double(uint64_t(1) << kMantissa) + double(kOffset);
-  const V exponent = (from_bits<V>(biased | kMagicBits) - set<V>(kMagic)) + shift;
   const V scaled = from_bits<V>(bits_of(x) + (biased << kMantissa) - (kOffset << kMantissa));
+  const V d = n.hi - scaled, twice = scaled + scaled, sum = twice + d;
+  out.d = d;
+  out.inverse = set<V>(1) / sum;
+  out.exponent = from_bits<V>(biased | kMagicBits) - set<V>(kMagic);
+  if constexpr (SHORT) return;
+  out.d_low = n.lo;
+  out.sum = sum;
+  out.sum_low = (d - (sum - twice)) + n.lo;
+}
 
-  const V d = n.hi - scaled, sum = (scaled + scaled) + d;
-  const V sum_low = (d - (sum - (scaled + scaled))) + n.lo;
-  const V inverse = set<V>(1) / sum, q = d * inverse;
-  const V q_low = ((n.lo - residue(q, sum, -d)) - q * sum_low) * inverse;
-  const V square = q * q;
-  V tail;
+// (atanh(q) / q - 1) / q^2 as a function of q^2.
+template <class V>
+static OMNICONV_INLINE V atanh_tail(V square) {
   if constexpr (kIsDouble<V>)
-    tail = polynomial(kAtanh64, square);
+    return polynomial(kAtanh64, square);
   else
-    tail = polynomial(kAtanh32, square);
-  constexpr double kHigh = kIsDouble<V> ? kLog2In64[0] : kLog2In32[0];
-  constexpr double kLow = kIsDouble<V> ? kLog2In64[1] : kLog2In32[1];
-  const V twice = q + q;
-  const Pair<V> high = fast_two_sum(exponent * set<V>(kHigh), twice);
-  return {high.hi, high.lo + (fma(set<V>(2), q_low, fma(exponent, set<V>(kLow), twice * (square * tail))))};
+    return polynomial(kAtanh32, square);
+}
+
+template <class V>
+constexpr double kLog2High = kIsDouble<V> ? kLog2In64[0] : kLog2In32[0];
+template <class V>
+constexpr double kLog2Low = kIsDouble<V> ? kLog2In64[1] : kLog2In32[1];
+
+// exponent log 2 + 2 atanh(d / sum), to 2^-59 (float32: 2^-30) of its size: the residue of the division is the low
+// part.
+template <class V>
+static OMNICONV_INLINE Pair<V> finish_log(const Quotient<V>& n) {
+  const V q = n.d * n.inverse, square = q * q, twice = q + q;
+  const V q_low = ((n.d_low - residue(q, n.sum, -n.d)) - q * n.sum_low) * n.inverse;
+  const Pair<V> high = fast_two_sum(n.exponent * set<V>(kLog2High<V>), twice);
+  const V low = fma(n.exponent, set<V>(kLog2Low<V>), twice * (square * atanh_tail(square)));
+  return {high.hi, high.lo + fma(set<V>(2), q_low, low)};
+}
+
+// The same to 1 ulp.
+template <class V>
+static OMNICONV_INLINE V finish_log_short(const Quotient<V>& n) {
+  const V q = n.d * n.inverse, square = q * q, twice = q + q;
+  const V fraction = fma(twice * square, atanh_tail(square), twice);
+  return fma(n.exponent, set<V>(kLog2High<V>), fma(n.exponent, set<V>(kLog2Low<V>), fraction));
+}
+
+// log((n.hi + n.lo) / x) + shift log 2.
+template <class V>
+static OMNICONV_INLINE Pair<V> log_quotient(Pair<V> n, V x, V shift = V{}) {
+  Quotient<V> quotient;
+  begin_log(n, x, quotient);
+  quotient.exponent += shift;
+  return finish_log(quotient);
 }
 
 // e^x for |x| <= 700, to 1 ulp.

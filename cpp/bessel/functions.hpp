@@ -7,21 +7,18 @@
 
 namespace omniconv::bessel {
 
-inline constexpr int kBlock = 256;   // values that a kernel takes at a time: 2 KiB of each array, all in L1
-inline constexpr int kPadding = 16;  // a kernel may read and write so many values past the last
-inline constexpr int kBuffer = kBlock + kPadding;
-
-// v and x: n <= kBlock values in buffers of kBuffer; out[1] is used by the gradients alone. The kernel may change v.
+// n values, one after the other; out[1] is used by the gradients alone. The arrays do not overlap.
 template <class T>
-struct BlockArgs {
+struct BatchArgs {
   BesselFunction function;
   int n;
-  T *v, *x, *out[2];
+  const T *v, *x;
+  T* out[2];
 };
 
 struct Kernels {
-  void (*f32)(const BlockArgs<float>&);
-  void (*f64)(const BlockArgs<double>&);
+  void (*f32)(const BatchArgs<float>&);
+  void (*f64)(const BatchArgs<double>&);
 };
 
 const Kernels& kernels();  // of the current ISA

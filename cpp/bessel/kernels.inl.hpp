@@ -1,8 +1,8 @@
 // bessel/kernels.inl.hpp -- which formula for which value; included once by each bessel_<isa>.cpp
 //
-// Values of a block are sorted by region, and every region runs on full vectors: the one with most values on the block
-// as it stands (what it makes of the others is overwritten), the rest on gathered copies. A value therefore goes
-// through the same instructions wherever it stands and whatever its neighbours are.
+// Every region runs on full vectors of its own values: the one with most of a block on the block as it stands (what it
+// makes of the others is overwritten later), the rest on copies, collected until a batch is full. A value therefore
+// goes through the same instructions wherever it stands and whatever its neighbours are.
 #pragma once
 
 #include "bessel/functions.hpp"
@@ -13,20 +13,21 @@
 namespace omniconv::bessel {
 namespace OMNICONV_ISA_NS {
 
-// Regions by s = hypot(v, x). The number of terms after which the rest is below 2^-54 (2^-26), for the logarithms and
-// for what is made of derivatives of the series, whose terms are k times larger.
+// Regions by s = hypot(v, x), with the number of terms after which the rest is below 2^-54 (2^-26); more for what is
+// made of derivatives of the series, whose terms are k times larger. Fewer do for the plain logarithms far from their
+// zero line: there they are above 0.04 s, and it is their relative error that counts.
 struct Tier {
-  int from, terms, derived_terms;
+  int from, terms, scaled_terms, derived_terms;
 };
 template <class V>
 struct Tiers;
 template <>
 struct Tiers<f64> {
-  static constexpr Tier tiers[] = {{500, 5, 6}, {100, 8, 10}, {40, 12, 16}, {24, 18, 24}};
+  static constexpr Tier tiers[] = {{700, 4, 5, 6}, {100, 8, 8, 10}, {40, 12, 12, 16}, {24, 18, 18, 24}};
 };
 template <>
 struct Tiers<f32> {
-  static constexpr Tier tiers[] = {{200, 2, 3}, {50, 4, 5}, {28, 4, 7}, {12, 8, 13}};
+  static constexpr Tier tiers[] = {{200, 2, 2, 3}, {50, 4, 4, 5}, {28, 4, 4, 7}, {12, 8, 8, 13}};
 };
 constexpr int kTiers = 4;
 
@@ -44,26 +45,29 @@ constexpr bool has_zero_line(BesselFunction f) { return f == BesselFunction::log
 
 template <BesselFunction F, class V>
 static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
+  using L = Limits<V>;
+  const auto all = [](int r) { return Bits<V>{} + Word<V>(r); };
   const V s2 = fma(v, v, x * x);
   const auto below = [&](double s) { return s2 < set<V>(s * s); };
-  const auto all = [](int r) { return Bits<V>{} + Word<V>(r); };
   Bits<V> region{};
   for (int i = 0; i + 1 < kTiers; ++i) region -= below(Tiers<V>::tiers[i].from);
   if constexpr (has_zero_line(F)) region = near_zero_line(v, x) ? all(kZeroLineRegion) : region;
-  const auto small = below(Tiers<V>::tiers[kTiers - 1].from);
-  const auto extreme = (max(v, x) > set<V>(Limits<V>::large)) | (x < set<V>(Limits<V>::small));
-  region = extreme ? all(kExtremeRegion) : region;
-  if (any(small)) {
-    Bits<V> which = all(kSmall);
-    if constexpr (is_k(F)) {
-      const Bits<V> rule = all(kTrapezoidRegion) - (s2 >= set<V>(16)) - (s2 >= set<V>(64)) - (s2 >= set<V>(256));
-      which = x <= set<V>(1) ? which : rule;
-    }
-    region = small ? which : region;
+  const auto common = (s2 >= set<V>(double(Tiers<V>::tiers[kTiers - 1].from) * Tiers<V>::tiers[kTiers - 1].from)) &
+                      (s2 < set<V>(L::large * L::large)) & (x > set<V>(L::small)) & (v >= V{});
+  if (!any(~common)) return region;
+
+  const auto extreme = (max(v, x) > set<V>(L::large)) | (x < set<V>(L::small));
+  Bits<V> rare = all(kExtremeRegion), small = all(kSmall);
+  if constexpr (is_k(F)) {
+    const Bits<V> rule = all(kTrapezoidRegion) - (s2 >= set<V>(16)) - (s2 >= set<V>(64)) - (s2 >= set<V>(256));
+    small = x <= set<V>(1) ? small : rule;
   }
+  rare = below(Tiers<V>::tiers[kTiers - 1].from)         ? small
+         : (s2 >= set<V>(L::large * L::large)) | extreme ? rare
+                                                         : region;
   const V infinity = set<V>(__builtin_inf());
   const auto ordinary = (x > V{}) & (x < infinity) & (v >= V{}) & (v < infinity);
-  return ordinary ? region : all(kSpecial);
+  return common ? region : ordinary ? rare : all(kSpecial);
 }
 
 // ---- limits and bad input ------------------------------------------------------------------------------------------
@@ -91,24 +95,29 @@ static Result<T> special(T v, T x) {
 
 // ---- one region ----------------------------------------------------------------------------------------------------
 
-template <class T>
-struct Buffers {
-  alignas(64) T v[kBuffer], x[kBuffer], out[2][kBuffer];
-};
-
-// Not inlined: the constants of all regions together would be set up for each of them.
 template <BesselFunction F, int REGION, class V>
 static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
                                                  Scalar<V>* second) {
   constexpr int kTier = REGION < kTiers ? REGION : kTiers - 1;
-  constexpr int kTerms = is_log(F) ? Tiers<V>::tiers[kTier].terms : Tiers<V>::tiers[kTier].derived_terms;
+  constexpr Tier kRow = Tiers<V>::tiers[kTier];
+  constexpr int kTerms = !is_log(F) ? kRow.derived_terms : is_scaled(F) ? kRow.scaled_terms : kRow.terms;
   constexpr Place kPlace = REGION == kZeroLineRegion  ? Place::zero_line
                            : REGION == kExtremeRegion ? Place::extreme
+                           : REGION == kFirstTier     ? Place::far
                                                       : Place::plain;
-  for (int i = 0; i < n; i += Real<V>::width) {
-    const Result<V> r = uniform<F, kTerms, kPlace>(load_real<V>(v + i), load_real<V>(x + i));
-    store_real(first + i, r.first);
-    if constexpr (is_grad(F)) store_real(second + i, r.second);
+  constexpr int kWide = Real<V>::width;
+  if constexpr (is_log(F)) {
+    const int vectors = (n + kWide - 1) / kWide;
+    for (int i = 0; i < vectors; i += kTile) {
+      const int count = vectors - i < kTile ? vectors - i : kTile;
+      log_uniform<F, kTerms, kPlace, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
+    }
+  } else {
+    for (int i = 0; i < n; i += kWide) {
+      const Result<V> r = derived_uniform<F, kTerms, kPlace>(load_real<V>(v + i), load_real<V>(x + i));
+      store_real(first + i, r.first);
+      if constexpr (is_grad(F)) store_real(second + i, r.second);
+    }
   }
 }
 
@@ -155,109 +164,155 @@ static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scala
   }
 }
 
-// ---- a block -------------------------------------------------------------------------------------------------------
+// ---- sorting -------------------------------------------------------------------------------------------------------
 
-// The values `at` of the block, all of one region; T is the type that the region is computed in.
-template <BesselFunction F, class V, class T>
-static void run_gathered(int region, int n, const uint16_t* at, const BlockArgs<T>& a) {
-  using S = Scalar<V>;
-  if (n < 1 || n > kBlock) __builtin_unreachable();
-  Buffers<S> b;
-  for (int i = 0; i < n; ++i) {
-    b.v[i] = S(a.v[at[i]]);
-    b.x[i] = S(a.x[at[i]]);
-  }
-  for (int i = n; i % Real<V>::width; ++i) {
-    b.v[i] = b.v[n - 1];
-    b.x[i] = b.x[n - 1];
-  }
-  run<F, V>(region, n, b.v, b.x, b.out[0], b.out[1]);
-  for (int i = 0; i < n; ++i) {
-    a.out[0][at[i]] = T(b.out[0][i]);
-    if constexpr (is_grad(F)) a.out[1][at[i]] = T(b.out[1][i]);
-  }
-}
+constexpr int kBatch = 128;  // of values of one region; 2 KiB of each array
+constexpr int kBlock = 256;  // neighbours that are looked at together
 
-template <class V>
-static int count_equal(const Word<V>* regions, int n, int region) {
-  Bits<V> count{};
-  for (int i = 0; i < n; i += Real<V>::width)
-    count -= *reinterpret_cast<const Bits<V>*>(regions + i) == Word<V>(region);
-  int sum = 0;
-  for (int i = 0; i < Real<V>::width; ++i) sum += int(count[i]);
-  return sum;
-}
+template <class T>
+struct Batch {
+  int n;
+  int at[kBatch];  // where the results go
+  alignas(64) T v[kBatch], x[kBatch];
+};
 
 template <BesselFunction F, class V>
-static void block(const BlockArgs<Scalar<V>>& a) {
+class Sorter {
   using T = Scalar<V>;
-  constexpr int kLanes = Real<V>::width;
-  if (a.n < 1 || a.n > kBlock) __builtin_unreachable();
-  alignas(64) Word<V> regions[kBuffer];
-  const int padded = (a.n + kLanes - 1) / kLanes * kLanes;
-  for (int i = a.n; i < padded; ++i) {
-    a.v[i] = a.v[a.n - 1];
-    a.x[i] = a.x[a.n - 1];
+  static constexpr int kWide = Real<V>::width;
+
+ public:
+  explicit Sorter(const BatchArgs<T>& args) : args_(args) {
+    for (auto& batch : batches_) batch.n = 0;
   }
-  for (int i = 0; i < padded; i += kLanes) {
-    V v = load_real<V>(a.v + i);
+
+  void run_all() {
+    int start = 0;
+    for (; start + kWide <= args_.n; start += kBlock) block(start, least(kBlock, (args_.n - start) / kWide * kWide));
+    start = args_.n / kWide * kWide;
+    if (start < args_.n) {
+      alignas(64) T v[kWide] = {}, x[kWide] = {};
+      for (int i = 0; start + i < args_.n; ++i) v[i] = args_.v[start + i], x[i] = args_.x[start + i];
+      const Bits<V> regions = region(load_real<V>(v), load_real<V>(x));
+      for (int i = 0; start + i < args_.n; ++i) push(int(regions[i]), start + i, v[i], x[i]);
+    }
+    for (int region = kRegions - 1; region >= 0; --region) flush(region);  // the special ones may push into others
+  }
+
+ private:
+  static int least(int a, int b) { return a < b ? a : b; }
+
+  static OMNICONV_INLINE Bits<V> region(V v, V x) {
     if constexpr (is_k(F) && is_log(F)) v = magnitude(v);
-    store_real(a.v + i, v);
-    *reinterpret_cast<Bits<V>*>(regions + i) = region_of<F>(v, load_real<V>(a.x + i));
+    return region_of<F>(v, x);
   }
 
-  int main = int(regions[0]), most = count_equal<V>(regions, padded, main);
-  for (int candidate : {int(regions[padded / 2]), int(regions[padded - 1])}) {
-    if (2 * most > padded) break;
-    const int count = count_equal<V>(regions, padded, candidate);
-    if (count > most) main = candidate, most = count;
-  }
-  if (main <= kExtremeRegion) {
-    run<F, V>(main, padded, a.v, a.x, a.out[0], a.out[1]);
-    if (most == padded) return;
-  } else {
-    main = -1;
-  }
-
-  uint16_t at[kRegions][kBlock];
-  int counts[kRegions] = {};
-  for (int i = 0; i < a.n; i += kLanes) {
-    if (!any(*reinterpret_cast<const Bits<V>*>(regions + i) != Word<V>(main))) continue;
-    for (int k = i; k < i + kLanes && k < a.n; ++k) {
-      const int region = int(regions[k]);
-      at[region][counts[region]] = uint16_t(k);
-      ++counts[region];
+  void block(int start, int n) {
+    alignas(64) Word<V> regions[kBlock];
+    const T *v = args_.v + start, *x = args_.x + start;
+    for (int i = 0; i < n; i += kWide)
+      *reinterpret_cast<Bits<V>*>(regions + i) = region(load_real<V>(v + i), load_real<V>(x + i));
+    const int main = most_frequent(regions, n);
+    if (main >= 0) run<F, V>(main, n, v, x, args_.out[0] + start, args_.out[1] + start);
+    for (int i = 0; i < n; i += kWide) {
+      if (!any(*reinterpret_cast<const Bits<V>*>(regions + i) != Word<V>(main))) continue;
+      for (int k = i; k < i + kWide; ++k)
+        if (int(regions[k]) != main) push(int(regions[k]), start + k, v[k], x[k]);
     }
   }
-  for (int region = 0; region < kSpecial; ++region) {
-    if (region == main || counts[region] == 0) continue;
-    if (region < kSmall)
-      run_gathered<F, V>(region, counts[region], at[region], a);
+
+  // Of the regions of the first, the middle and the last value that which holds most; -1 if it would not pay to run it
+  // on the whole block.
+  static int most_frequent(const Word<V>* regions, int n) {
+    int best = -1, most = n / 3;
+    for (int at : {0, n / 2, n - 1}) {
+      const int candidate = int(regions[at]);
+      if (candidate == best || candidate > kExtremeRegion) continue;
+      Bits<V> count{};
+      for (int i = 0; i < n; i += kWide) count -= *reinterpret_cast<const Bits<V>*>(regions + i) == Word<V>(candidate);
+      int sum = 0;
+      for (int i = 0; i < kWide; ++i) sum += int(count[i]);
+      if (sum > most) best = candidate, most = sum;
+      if (2 * most > n) break;
+    }
+    return best;
+  }
+
+  void push(int region, int at, T v, T x) {
+    Batch<T>& batch = batches_[region];
+    batch.at[batch.n] = at;
+    batch.v[batch.n] = v;
+    batch.x[batch.n] = x;
+    if (++batch.n == kBatch) flush(region);
+  }
+
+  __attribute__((noinline)) void flush(int region) {
+    Batch<T>& batch = batches_[region];
+    if (batch.n == 0) return;
+    if (region == kSpecial)
+      run_special(batch);
+    else if (region < kSmall)
+      run_batch<V>(region, batch);
     else
-      run_gathered<F, f64>(region, counts[region], at[region], a);  // float32 as well: rare, and 24 digits would not do
+      run_batch<f64>(region, batch);  // float32 as well: it is rare, and its 24 bits would not do
+    batch.n = 0;
   }
-  for (int i = 0; i < counts[kSpecial]; ++i) {
-    const int k = at[kSpecial][i];
-    const Result<T> r = special<F>(a.v[k], a.x[k]);
-    a.out[0][k] = r.first;
-    if constexpr (is_grad(F)) a.out[1][k] = r.second;
+
+  template <class W>
+  void run_batch(int region, Batch<T>& batch) {
+    using S = Scalar<W>;
+    alignas(64) S v[kBatch], x[kBatch], out[2][kBatch];
+    const int last = batch.n - 1;
+    for (int i = 0; i < kBatch; ++i) {
+      const int from = i < last ? i : last;
+      v[i] = S(batch.v[from]);
+      x[i] = S(batch.x[from]);
+    }
+    run<F, W>(region, batch.n, v, x, out[0], out[1]);
+    for (int i = 0; i < batch.n; ++i) {
+      args_.out[0][batch.at[i]] = T(out[0][i]);
+      if constexpr (is_grad(F)) args_.out[1][batch.at[i]] = T(out[1][i]);
+    }
   }
-}
+
+  void run_special(const Batch<T>& batch) {
+    for (int i = 0; i < batch.n; ++i) {
+      const T v = batch.v[i], x = batch.x[i];
+      // I of negative whole order is that of -v.
+      if constexpr (F == BesselFunction::log_iv || F == BesselFunction::log_ive) {
+        if (v < 0 && __builtin_trunc(v) == v) {
+          const int positive = int(region(set<V>(-v), set<V>(x))[0]);
+          if (positive == kSpecial)
+            args_.out[0][batch.at[i]] = special<F>(-v, x).first;
+          else
+            push(positive, batch.at[i], -v, x);
+          continue;
+        }
+      }
+      const Result<T> r = special<F>(v, x);
+      args_.out[0][batch.at[i]] = r.first;
+      if constexpr (is_grad(F)) args_.out[1][batch.at[i]] = r.second;
+    }
+  }
+
+  const BatchArgs<T>& args_;
+  Batch<T> batches_[kRegions];
+};
 
 template <class V>
-static void run_block(const BlockArgs<Scalar<V>>& a) {
+static void run_batch(const BatchArgs<Scalar<V>>& a) {
   using B = BesselFunction;
   switch (a.function) {
-    case B::log_iv: return block<B::log_iv, V>(a);
-    case B::log_kv: return block<B::log_kv, V>(a);
-    case B::log_ive: return block<B::log_ive, V>(a);
-    case B::log_kve: return block<B::log_kve, V>(a);
-    case B::iv_ratio: return block<B::iv_ratio, V>(a);
-    case B::iv_ratioc: return block<B::iv_ratioc, V>(a);
-    case B::kv_ratio: return block<B::kv_ratio, V>(a);
-    case B::iv_ratio_dx: return block<B::iv_ratio_dx, V>(a);
-    case B::log_iv_grad: return block<B::log_iv_grad, V>(a);
-    case B::log_kv_grad: return block<B::log_kv_grad, V>(a);
+    case B::log_iv: return Sorter<B::log_iv, V>(a).run_all();
+    case B::log_kv: return Sorter<B::log_kv, V>(a).run_all();
+    case B::log_ive: return Sorter<B::log_ive, V>(a).run_all();
+    case B::log_kve: return Sorter<B::log_kve, V>(a).run_all();
+    case B::iv_ratio: return Sorter<B::iv_ratio, V>(a).run_all();
+    case B::iv_ratioc: return Sorter<B::iv_ratioc, V>(a).run_all();
+    case B::kv_ratio: return Sorter<B::kv_ratio, V>(a).run_all();
+    case B::iv_ratio_dx: return Sorter<B::iv_ratio_dx, V>(a).run_all();
+    case B::log_iv_grad: return Sorter<B::log_iv_grad, V>(a).run_all();
+    case B::log_kv_grad: return Sorter<B::log_kv_grad, V>(a).run_all();
   }
 }
 

@@ -24,9 +24,8 @@ static OMNICONV_INLINE void accumulate(Pair<f64>& sum, f64 hi, f64 lo) {
 // What is asked of K at one place: log K (or scaled by e^x), K_{v+1} / K_v, or the derivatives of log K.
 template <BesselFunction F>
 static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& rule) {
-  const Scaled<f64> in = scaled<false>(v, x);
   const Hypot<f64> h = hypot(v, x);
-  const f64 s = h.s.hi;
+  const f64 s = h.s, s_low = h.rest * (set<f64>(0.5) / s);
   f64 sum{}, weighted{}, down{};
   Pair<f64> plain{}, up{};  // the ratio of these two is asked to the last digits
   for (int i = 0; i < rule.nodes; ++i) {
@@ -47,7 +46,7 @@ static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& ru
   }
   if constexpr (F == BesselFunction::kv_ratio) {
     const Pair<f64> growth = fast_two_sum(s, v);
-    const f64 rest = (growth.lo + h.s.lo) / growth.hi + (up.lo / up.hi - plain.lo / plain.hi);
+    const f64 rest = (growth.lo + s_low) / growth.hi + (up.lo / up.hi - plain.lo / plain.hi);
     const f64 ratio = (growth.hi / x) * (up.hi / plain.hi);
     return {fma(ratio, rest, ratio), f64{}};
   }
@@ -56,7 +55,10 @@ static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& ru
     const f64 growth = (v + s) / x;
     return {(t.hi + t.lo) + weighted / sum, set<f64>(-0.5) * (fma(growth, up.hi, down / growth) / sum)};
   }
-  const Pair<f64> l = leading<is_scaled(F)>(in, h);
+  const Pair<f64> numerator = fast_two_sum(s, v);
+  Quotient<f64> asinh;
+  begin_log({numerator.hi, numerator.lo + s_low}, x, asinh);
+  const Pair<f64> l = leading<is_scaled(F)>(v, x, h, s_low, asinh);
   const Pair<f64> log_sum = log_quotient({sum * set<f64>(rule.h), f64{}}, set<f64>(2));
   const Pair<f64> total = two_sum(log_sum.hi, -l.hi);
   return {total.hi + (total.lo + (log_sum.lo - l.lo)), f64{}};
