@@ -64,6 +64,9 @@ static void planar_tile(const PlanarArgs& args) {
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < VECTORS; j += 16 / kWidth) prefetch_write(args.c + i * args.c_row + j * kWidth);
   const float* w = args.w;
+  // Two terms share the steps of the loop: 44 instructions instead of 48 at 4 x 3. A core whose other thread is busy
+  // retires half of its usual number, and then they are the limit: 3 % less time on a quiet machine, 5 on a busy one.
+#pragma GCC unroll 2
   for (int64_t k = 0; k < args.count; ++k, w += args.w_term) {
     const float* x = args.x + args.offsets[k];
     if constexpr (MODE != PlanarMode::rows_are_channels) {
