@@ -105,9 +105,8 @@ struct Strip {
 bool over_channels(const Problem& p) { return p.co >= kManyChannels; }
 
 size_t worker_bytes(const Problem& p, const Kernels& k) {
-  const Panels panels(p.co, k);
-  const int64_t rows = std::max<int64_t>(over_channels(p) ? panels.width : 1, kMaxPlanarRows);
-  return align64(Strip(p, k).floats() * sizeof(float)) + align64(rows * kMaxPlanarVectors * k.lanes * sizeof(float));
+  return align64(Strip(p, k).floats() * sizeof(float)) +
+         align64(kMaxPlanarRows * kMaxPlanarVectors * k.lanes * sizeof(float));
 }
 size_t offset_bytes(const Problem& p) { return align64(2 * p.k() * sizeof(int64_t)); }
 
@@ -186,27 +185,50 @@ class Nest {
     PlanarArgs args{};
     args.offsets = offsets;
     args.c_row = plain_ ? m_.ys.c : kMaxPlanarVectors * k_.lanes;
+    const Pieces widths[] = {{across_.each + 1, across_.more}, {across_.each, across_.count - across_.more}};
     for (int64_t j = 0; j < panels_.count(); ++j) {
       const float* panel = panel_of(b.group, j);
       const int64_t used = panels_.used(j), first = b.group * p_.co + j * panels_.width;
-      float* y = y_of(b, first);
       args.w_term = panels_.lanes_of(j);
       // One cut of the channels per width of tile: a tile of 27 terms takes 160 cycles, a division some 20.
       const Cuts down[] = {{used, 1}, {used, k_.planar.rows[1]}, {used, k_.planar.rows[2]}, {used, k_.planar.rows[3]}};
-      for (int64_t r = 0; r < b.outputs; ++r)
-        for (int64_t i = 0, column = 0; i < across_.count; ++i) {
-          const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
+      for (int64_t r = 0; r < b.outputs; ++r) {
+        int64_t column = 0;
+        for (const auto [v, pieces] : widths) {
+          if (pieces == 0) continue;
           args.x = strip + r * p_.axis[1].stride * strip_.line + column;
-          args.lanes = int(pixels);
           for (int64_t t = 0, lane = 0; t < down[v].count; lane += down[v].size(t++)) {
             args.w = panel + lane;
-            args.c = (plain_ ? y + r * m_.ys.axis[1] + column : sums) + lane * args.c_row;
-            planar_sums(k_, PlanarMode::rows_are_channels, args, terms_, v, down[v].size(t));
+            row_of_tiles({b, first + lane, r, column, v, pieces, down[v].size(t)}, args, sums);
           }
-          if (!plain_) finish(b, sums, args.c_row, used, pixels, first, r, column, true);
-          column += pixels;
+          column += pieces * v * k_.lanes;
         }
+      }
     }
+  }
+
+  // Pieces of one width and the same weights, side by side: each channel's row is written from left to right, a few
+  // rows at a time, which the prefetcher follows (conv7, 12 MB of output: 5 to 15 % less time than channel by channel
+  // under each piece).
+  struct Pieces {
+    int64_t vectors, count;
+  };
+  struct TileRow {
+    const Place& block;
+    int64_t channel, row, column, vectors, pieces, channels;
+  };
+  void row_of_tiles(const TileRow& t, PlanarArgs& args, float* sums) const {
+    const float* x = args.x;
+    float* y = y_of(t.block, t.channel) + t.row * m_.ys.axis[1];
+    for (int64_t i = 0, column = t.column; i < t.pieces; ++i, column += t.vectors * k_.lanes) {
+      const int64_t pixels = std::min(t.vectors * k_.lanes, p_.axis[2].out - column);
+      args.x = x + column - t.column;
+      args.lanes = int(pixels);
+      args.c = plain_ ? y + column : sums;
+      planar_sums(k_, PlanarMode::rows_are_channels, args, terms_, t.vectors, t.channels);
+      if (!plain_) finish(t.block, sums, args.c_row, t.channels, pixels, t.channel, t.row, column, true);
+    }
+    args.x = x;
   }
 
   void rows(const Place& b, const float* strip, const int64_t* offsets, float* sums) const {

@@ -23,28 +23,49 @@ constexpr int planar_rows(int vectors) {
   return kPlanarSums / vectors < kMaxPlanarRows ? kPlanarSums / vectors : kMaxPlanarRows;
 }
 
+// The loops over a tile are unrolled by order, and nothing of `args` is read between stores: else GCC keeps the sums in
+// memory, to zero them, to spill them, and asks `add` of each vector: some 60 cycles where 27 terms take 162.
+template <bool ADD, int ROWS, int VECTORS>
+static OMNICONV_INLINE void planar_store_as(float* c, int64_t c_row, int last, f32 (&acc)[ROWS][VECTORS]) {
+#pragma GCC unroll 12
+  for (int i = 0; i < ROWS; ++i, c += c_row)
+#pragma GCC unroll 3
+    for (int j = 0; j < VECTORS; ++j) {
+      float* at = c + j * kWidth;
+      if (j + 1 < VECTORS || last == kWidth)
+        store(at, ADD ? load(at) + acc[i][j] : acc[i][j]);
+      else
+        store_partial(at, ADD ? load_partial(at, last) + acc[i][j] : acc[i][j], last);
+    }
+}
+
 template <int ROWS, int VECTORS>
 static OMNICONV_INLINE void planar_store(const PlanarArgs& args, f32 (&acc)[ROWS][VECTORS]) {
   const int last = args.lanes - (VECTORS - 1) * kWidth;
+  if (args.add)
+    planar_store_as<true>(args.c, args.c_row, last, acc);
+  else
+    planar_store_as<false>(args.c, args.c_row, last, acc);
+}
+
+template <int ROWS, int VECTORS>
+static OMNICONV_INLINE void planar_zero(f32 (&acc)[ROWS][VECTORS]) {
+#pragma GCC unroll 12
   for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < VECTORS; ++j) {
-      float* at = args.c + i * args.c_row + j * kWidth;
-      if (j + 1 < VECTORS || last == kWidth)
-        store(at, args.add ? load(at) + acc[i][j] : acc[i][j]);
-      else
-        store_partial(at, args.add ? load_partial(at, last) + acc[i][j] : acc[i][j], last);
-    }
+#pragma GCC unroll 3
+    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
 }
 
 template <int ROWS, int VECTORS, PlanarMode MODE>
 static void planar_tile(const PlanarArgs& args) {
   f32 acc[ROWS][VECTORS];
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  planar_zero(acc);
   // As TileArgs::touch: lines to be written are fetched while the sums run.
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < VECTORS; j += 16 / kWidth) prefetch_write(args.c + i * args.c_row + j * kWidth);
   const float* w = args.w;
+  // Two terms share the steps of the loop: at 4 x 3 on AVX2 47 instructions instead of 50. Measured 2-6 % less time.
+#pragma GCC unroll 2
   for (int64_t k = 0; k < args.count; ++k, w += args.w_term) {
     const float* x = args.x + args.offsets[k];
     if constexpr (MODE != PlanarMode::rows_are_channels) {
@@ -99,8 +120,7 @@ static OMNICONV_INLINE void slide_out(f32 (&acc)[ROWS][VECTORS], const float* x,
 template <int ROWS, int VECTORS>
 static void planar_slide(const PlanarArgs& args) {
   f32 acc[ROWS][VECTORS];
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
+  planar_zero(acc);
   for (int64_t k = 0; k < args.count; k += args.slide) {
     const float *x = args.x + args.offsets[k], *w = args.w + k * args.w_term;
     slide_in<0>(acc, x, w, args);
