@@ -34,7 +34,7 @@ OMNICONV_BESSEL_ISA(avx512)
 #undef OMNICONV_BESSEL_ISA
 
 // Trapezoidal rule for K in the variable tau: node i stands at tau = (i - left) h.
-inline constexpr int kMaxNodes = 64;
+inline constexpr int kMaxNodes = 96;
 struct Trapezoid {
   int nodes;
   double h;

@@ -60,7 +60,7 @@ static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
   Bits<V> rare = all(kExtremeRegion), small = all(kSmall);
   if constexpr (is_k(F)) {
     const Bits<V> rule = all(kTrapezoidRegion) - (s2 >= set<V>(16)) - (s2 >= set<V>(64)) - (s2 >= set<V>(256));
-    small = x <= set<V>(1) ? small : rule;
+    small = x <= set<V>(0.1) ? small : rule;
   }
   rare = below(Tiers<V>::tiers[kTiers - 1].from)         ? small
          : (s2 >= set<V>(L::large * L::large)) | extreme ? rare
@@ -144,13 +144,20 @@ static __attribute__((noinline)) void run_small(int n, const double* v, const do
   }
 }
 
+// At the scalar level, which is there to run anywhere, the longest series serves all: a third of the code.
+#if defined(__AVX2__) || defined(__aarch64__)
+constexpr bool kEveryTier = true;
+#else
+constexpr bool kEveryTier = false;
+#endif
+
 template <BesselFunction F, class V>
 static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first, Scalar<V>* second) {
   switch (region) {
-    case 0: return run_region<F, 0, V>(n, v, x, first, second);
-    case 1: return run_region<F, 1, V>(n, v, x, first, second);
-    case 2: return run_region<F, 2, V>(n, v, x, first, second);
-    case 3: return run_region<F, 3, V>(n, v, x, first, second);
+    case 0: return run_region<F, kEveryTier ? 0 : kTiers - 1, V>(n, v, x, first, second);
+    case 1: return run_region<F, kEveryTier ? 1 : kTiers - 1, V>(n, v, x, first, second);
+    case 2: return run_region<F, kEveryTier ? 2 : kTiers - 1, V>(n, v, x, first, second);
+    case kTiers - 1: return run_region<F, kTiers - 1, V>(n, v, x, first, second);
     case kZeroLineRegion:
       if constexpr (has_zero_line(F)) return run_region<F, kZeroLineRegion, V>(n, v, x, first, second);
       return;

@@ -1,13 +1,13 @@
 // bessel/small_k.inl.hpp -- K and its ratio for hypot(v, x) < 24, in float64
 //
-// x > 1: K_v(x) = 1/2 int exp(-x cosh t + v t) dt (DLMF 10.32.9), with t = asinh(v / x) + tau:
+// x > 0.1: K_v(x) = 1/2 int exp(-x cosh t + v t) dt (DLMF 10.32.9), with t = asinh(v / x) + tau:
 //   K_v(x) = e^-L / 2 int exp(-s (cosh tau - 1) - v (sinh tau - tau)) dtau,  L = s - v asinh(v / x), s = hypot(v, x).
 // The integrand is entire, so the trapezoidal rule on fixed nodes converges like e^(-pi^2 / h): the nodes are
 // constants, and one costs two fma and an exp. Weighted with tau and e^+-tau the same sum gives the derivatives and the
 // ratio.
 //
-// x <= 1: Temme's series (1975) for K_m and K_{m+1} with m = v - round(v), and the recurrence upwards of
-// g_j = (x / 2)^j K_{m+j}, which stays in range for denormal x.
+// x <= 0.1, where such nodes would be too many: Temme's series (1975) for K_m and K_{m+1} with m = v - round(v), and
+// the recurrence upwards of g_j = (x / 2)^j K_{m+j}, which stays in range for denormal x.
 #pragma once
 
 #include "bessel/small_i.inl.hpp"
@@ -69,7 +69,7 @@ struct Neighbours {
   T k, next;  // K_m and (x / 2) K_{m+1}
 };
 
-// Temme's series. Term k is below (1/4)^k / k!^2: 12 of them leave 1e-25.
+// Temme's series. Term k is below 400^-k / k!^2: 6 of them leave 1e-24.
 template <class T>
 static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, f64 log_two_over_x) {
   using N = Number<T>;
@@ -91,7 +91,7 @@ static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, f64 log_two_over_x) {
   T p = half * grow / low, q = half * shrink / high;
   const f64 quarter = x * x * set<f64>(0.25);
   T weight = one, k_sum = f, next_sum = p;
-  for (int k = 1; k <= 12; ++k) {
+  for (int k = 1; k <= 6; ++k) {
     const T order = constant<T>(k);
     f = (order * f + p + q) / (order * order - square);
     p = p / (order - m);

@@ -2,7 +2,7 @@
 //
 // Between s = hypot(v, x) of one row and the next the rule errs by less than 2^-56: the step keeps e^(-2 pi d / h)
 // down, d the distance of the saddle next to the real axis, and beyond the ends the integrand is below e^-39 of its
-// peak for every v <= s with x > 1.
+// peak for every v <= s with x > 0.1.
 #include <cmath>
 
 #include "bessel/functions.hpp"
@@ -13,7 +13,7 @@ namespace {
 struct Row {
   double h, left, right;
 };
-constexpr Row kRows[kTrapezoids] = {{0.19, 5.8, 4.2}, {0.165, 5.7, 2.9}, {0.135, 5.1, 2.3}, {0.108, 3.7, 1.85}};
+constexpr Row kRows[kTrapezoids] = {{0.19, 9.4, 6.8}, {0.165, 9.4, 2.9}, {0.135, 6.0, 2.3}, {0.108, 3.9, 1.85}};
 
 Trapezoid make(const Row& row) {
   Trapezoid t{};
