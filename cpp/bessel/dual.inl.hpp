@@ -28,6 +28,12 @@ static OMNICONV_INLINE Dual<V> operator/(Dual<V> a, Dual<V> b) {
   return {value, (a.dv - value * b.dv) / b.value};
 }
 
+static OMNICONV_INLINE f64 multiply_add(f64 a, f64 b, f64 c) { return fma(a, b, c); }
+template <class V>
+static OMNICONV_INLINE Dual<V> multiply_add(Dual<V> a, Dual<V> b, Dual<V> c) {
+  return {fma(a.value, b.value, c.value), fma(a.value, b.dv, fma(a.dv, b.value, c.dv))};
+}
+
 // What a text on T, the vector V or Dual<V>, needs beside the operators.
 template <class T>
 struct Number;
@@ -61,7 +67,7 @@ template <class T, int N>
 static OMNICONV_INLINE T horner(const double (&c)[N], T t) {
   T sum = constant<T>(c[N - 1]);
 #pragma GCC unroll 32
-  for (int i = N - 2; i >= 0; --i) sum = sum * t + constant<T>(c[i]);
+  for (int i = N - 2; i >= 0; --i) sum = multiply_add(sum, t, constant<T>(c[i]));
   return sum;
 }
 

@@ -133,9 +133,20 @@ def gamma_odd(t):
     return (mp.rgamma(1 - m) - mp.rgamma(1 + m)) / (2 * m) if t > mp.mpf(10) ** -30 else -mp.euler
 
 
-def gamma_even(t):
+def gamma_even_tail(t):
+    """(the mean of the two - 1) / t."""
+    if t < mp.mpf(10) ** -20:
+        return (mp.euler**2 - mp.pi**2 / 6) / 2
     m = mp.sqrt(t)
-    return (mp.rgamma(1 - m) + mp.rgamma(1 + m)) / 2
+    return ((mp.rgamma(1 - m) + mp.rgamma(1 + m)) / 2 - 1) / t
+
+
+def reflection_tail(t):
+    """(pi m / sin(pi m) - 1) / t."""
+    if t < mp.mpf(10) ** -20:
+        return mp.pi**2 / 6
+    m = mp.sqrt(t)
+    return (mp.pi * m / mp.sin(mp.pi * m) - 1) / t
 
 
 def main() -> None:
@@ -172,7 +183,8 @@ def main() -> None:
     )
     quarter = (mp.mpf(0), mp.mpf("0.2505"))
     w.fitted("kGammaOdd", gamma_odd, quarter, 8, "(1/Gamma(1 - m) - 1/Gamma(1 + m)) / (2 m) in m^2 <= 1/4")
-    w.fitted("kGammaEven", gamma_even, quarter, 8, "(1/Gamma(1 - m) + 1/Gamma(1 + m)) / 2 in m^2 <= 1/4")
+    w.fitted("kGammaEven", gamma_even_tail, quarter, 8, "((1/Gamma(1 - m) + 1/Gamma(1 + m)) / 2 - 1) / m^2 there")
+    w.fitted("kReflection", reflection_tail, quarter, 19, "(pi m / sin(pi m) - 1) / m^2 there")
     w.say("")
     w.split("kLog2In64", mp.log(2), 41, "log(2), the first of the two short enough to be exact times an exponent")
     w.split("kLog2In32", mp.log(2), 15, "the same for float32")

@@ -47,7 +47,7 @@ static OMNICONV_INLINE f64 floor_small(f64 v) {  // of 0 <= v < 2^51
 // 1 / Gamma(1 + f) for 0 <= f <= 1, exactly 1 at f = 0.
 template <class T>
 static OMNICONV_INLINE T reciprocal_gamma(T f) {
-  return constant<T>(1) + f * horner(kReciprocalGamma, f);
+  return multiply_add(f, horner(kReciprocalGamma, f), constant<T>(1));
 }
 
 // v (v - 1) ... down to the last factor above 1 or so: floor v of them. `low`: what the roundings of the value left.

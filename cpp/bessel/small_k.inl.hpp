@@ -71,23 +71,27 @@ struct Neighbours {
 
 // Temme's series. Term k is below 400^-k / k!^2: 6 of them leave 1e-24.
 template <class T>
-static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, f64 log_two_over_x) {
+static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, Pair<f64> log_two_over_x) {
   using N = Number<T>;
   const T square = m * m, one = constant<T>(1), half = constant<T>(0.5);
-  const T odd = horner(kGammaOdd, square), even = horner(kGammaEven, square);
-  const T low = even - m * odd, high = even + m * odd;  // 1 / Gamma(1 + m), 1 / Gamma(1 - m)
-  const T log_x = N::constant(log_two_over_x), sigma = m * log_x;
+  // 1 / Gamma(1 + m) = even - m odd, 1 / Gamma(1 - m) = even + m odd, their product sin(pi m) / (pi m).
+  const T odd = horner(kGammaOdd, square), even_tail = square * horner(kGammaEven, square);
+  const T low = one + (even_tail - m * odd), high = one + (even_tail + m * odd);
+  const T log_x = N::constant(log_two_over_x.hi), sigma = m * log_x;
   const T grow = N::exp(sigma), shrink = N::exp(constant<T>(0) - sigma);
-  // sinh(sigma) / sigma; the difference of the two cancels below 1.
+  // log(2 / x) sinh(sigma) / sigma = sinh(sigma) / m; below 1, where that cancels, by the series, which is added to the
+  // logarithm last so that little but the rounding of the sum is left.
   const T sigma2 = sigma * sigma;
-  T series = one;
-  for (int k = 9; k > 0; --k) series = one + series * sigma2 * constant<T>(1.0 / (2 * k * (2 * k + 1)));
+  T tail = one;
+  for (int k = 9; k > 1; --k) tail = multiply_add(tail * constant<T>(1.0 / (2 * k * (2 * k + 1))), sigma2, one);
+  const T added = log_x * (sigma2 * constant<T>(1.0 / 6) * tail) + N::constant(log_two_over_x.lo);
   const i64 is_small = magnitude(N::value(sigma)) < set<f64>(1);
-  const T safe = N::choose(is_small, one, sigma);
-  const T sinhc = N::choose(is_small, series, half * (grow - shrink) / safe);
+  const T safe = N::choose(is_small, one, m);
+  const T first = N::choose(is_small, log_x + added, half * (grow - shrink) / safe);
   const T cosh = half * (grow + shrink);
 
-  T f = (cosh * odd + sinhc * log_x * even) / (low * high);
+  const T start = first + multiply_add(cosh, odd, first * even_tail);
+  T f = multiply_add(start, square * horner(kReflection, square), start);
   T p = half * grow / low, q = half * shrink / high;
   const f64 quarter = x * x * set<f64>(0.25);
   T weight = one, k_sum = f, next_sum = p;
@@ -97,8 +101,8 @@ static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, f64 log_two_over_x) {
     p = p / (order - m);
     q = q / (order + m);
     weight = weight * N::constant(quarter * set<f64>(1.0 / k));
-    k_sum = k_sum + weight * f;
-    next_sum = next_sum + weight * (p - order * f);
+    k_sum = multiply_add(weight, f, k_sum);
+    next_sum = multiply_add(weight, p - order * f, next_sum);
   }
   return {k_sum, next_sum};
 }
@@ -109,12 +113,12 @@ static OMNICONV_INLINE Result<f64> k_temme_in(f64 v, f64 x) {
   const f64 magic = set<f64>(0x1p52), n = (v + magic) - magic;
   const T m = N::variable(v - n);
   const Pair<f64> log_x = log_half(x);
-  Neighbours<T> g = temme(m, x, -(log_x.hi + log_x.lo));
+  Neighbours<T> g = temme(m, x, fast_two_sum(-log_x.hi, -log_x.lo));
   const T quarter = N::constant(x * x * set<f64>(0.25));
   for (int j = 1; j <= kLargestOrder; ++j) {
     const i64 more = n >= set<f64>(j);
     if (!any(more)) break;
-    const T next = (m + constant<T>(j)) * g.next + quarter * g.k;
+    const T next = multiply_add(m + constant<T>(j), g.next, quarter * g.k);
     g = {N::choose(more, g.next, g.k), N::choose(more, next, g.next)};
   }
   const f64 k = N::value(g.k), next = N::value(g.next);

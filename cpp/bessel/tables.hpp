@@ -137,10 +137,17 @@ inline constexpr double kGammaOdd[] = {
     -0x1.2788cfc6fb619p-1, 0x1.5815e8fa27071p-5,  0x1.59af103c3332fp-5,   -0x1.d919c527203e8p-8,
     0x1.c364fccbdcf47p-13, 0x1.51cefa90e95a6p-16, -0x1.3045f86b6117fp-20, -0x1.5348ca59d7f11p-28,
 };
-// (1/Gamma(1 - m) + 1/Gamma(1 + m)) / 2 in m^2 <= 1/4; error 2^-58.5
+// ((1/Gamma(1 - m) + 1/Gamma(1 + m)) / 2 - 1) / m^2 there; error 2^-64.2
 inline constexpr double kGammaEven[] = {
-    0x1.0000000000000p+0,   -0x1.4fcf4026afa23p-1, 0x1.5512320b43130p-3,   -0x1.3b4af282b32a3p-7,
-    -0x1.317113b1d5e8dp-10, 0x1.0c8ab5503021ap-13, -0x1.503bba3d515b4p-20, -0x1.aeb361cf8d629p-23,
+    -0x1.4fcf4026afa2ep-1, 0x1.5512320b43fbfp-3,   -0x1.3b4af284842bap-7,  -0x1.317112cdf0beap-10,
+    0x1.0c8a78a998e6dp-13, -0x1.4faca846e74d7p-20, -0x1.b9af23ea2af5cp-23, 0x1.5ec4ab6e9c956p-28,
+};
+// (pi m / sin(pi m) - 1) / m^2 there; error 2^-69.7
+inline constexpr double kReflection[] = {
+    0x1.a51a6625307d3p+0,  0x1.e4e17caddba7ep+0, 0x1.f89a271351b6ap+0,  0x1.fe1240844e215p+0, 0x1.ff821b392dec2p+0,
+    0x1.ffe03d3dfbb6ep+0,  0x1.fff807b8f93a4p+0, 0x1.fffde96e6c729p+0,  0x1.0000af36c87c5p+1, 0x1.ffe35f11c1a80p+0,
+    0x1.00a46949e9e9cp+1,  0x1.f4b1272a38e2ep+0, 0x1.260f0b33e7438p+1,  0x1.e840786e904b5p-2, 0x1.f705e2dfc3b0ep+2,
+    -0x1.cff711348ac43p+3, 0x1.13956e0d57c83p+5, -0x1.358fbda987ecbp+5, 0x1.c0b89bce2acacp+4,
 };
 
 // log(2), the first of the two short enough to be exact times an exponent

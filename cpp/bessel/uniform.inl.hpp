@@ -267,12 +267,17 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   const V v_w = in.v * scaled_w, x_w = in.x * scaled_w, p = v_w * v_w;
   const V h = series<Weight::h, TERMS, kK>(p, w);
   const V correction = x_w * w;  // x / s^2
-  if constexpr (F == BesselFunction::iv_ratio) {
-    const V first = PLACE == Place::extreme ? x * (in.factor / sum) : x / sum;
-    return {first - correction * (half + h), V{}};
+  if constexpr (F == BesselFunction::iv_ratio || F == BesselFunction::iv_ratioc) {
+    const V first = PLACE == Place::extreme ? x * (in.factor / sum) : x / sum, less = correction * (half + h);
+    if constexpr (F == BesselFunction::iv_ratio) return {first - less, V{}};
+    // 1 - x / (s + v) = (v + (s - x)) / (s + v), with what the rounding of s + v left.
+    const Hypot<V> exact = hypot(in.v, in.x);
+    const V sum_low = fast_two_sum(s, in.v).lo + (exact.rest + (exact.s - s) * (s + s)) * (half * scaled_w);
+    const V rest = fma(in.v, in.v / (s + in.x), in.v) / sum;
+    const V corrected = fma(rest, -sum_low / sum, rest);
+    // Where x / (s + v) is the smaller part the difference is safer.
+    return {(first < half ? one - first : corrected) + less, V{}};
   }
-  if constexpr (F == BesselFunction::iv_ratioc)
-    return {(in.v + in.v * (in.v / (s + in.x))) / sum + correction * (half + h), V{}};
   if constexpr (F == BesselFunction::kv_ratio) return {(sum / x) * in.inverse + correction * (half + h), V{}};
   if constexpr (F == BesselFunction::iv_ratio_dx) {
     const V h2 = series<Weight::h2, TERMS, kK>(p, w), q = x_w * x_w;
