@@ -23,7 +23,7 @@ template <class V>
 struct Tiers;
 template <>
 struct Tiers<f64> {
-  static constexpr Tier tiers[] = {{700, 4, 5, 6}, {100, 8, 8, 10}, {40, 12, 12, 16}, {24, 18, 18, 24}};
+  static constexpr Tier tiers[] = {{700, 4, 5, 6}, {100, 8, 8, 10}, {40, 12, 12, 16}, {24, 18, 18, 28}};
 };
 template <>
 struct Tiers<f32> {
@@ -126,7 +126,9 @@ static __attribute__((noinline)) void run_small(int n, const double* v, const do
                                                 const Trapezoid* rule) {
   using B = BesselFunction;
   for (int i = 0; i < n; i += kWidth64) {
-    const f64 a = load_real<f64>(v + i), b = load_real<f64>(x + i);
+    f64 a = load_real<f64>(v + i);
+    const f64 b = load_real<f64>(x + i);
+    if constexpr (is_k(F) && is_log(F)) a = magnitude(a);
     Result<f64> r{};
     if constexpr (is_k(F) && TEMME_OR_SERIES) r = k_temme<F>(a, b);
     if constexpr (is_k(F) && !TEMME_OR_SERIES) r = k_trapezoid<F>(a, b, *rule);

@@ -14,7 +14,7 @@ from pathlib import Path
 import mpmath as mp
 
 mp.mp.dps = 60
-TERMS = 24
+TERMS = 28
 OUT = Path(__file__).with_name("tables.hpp")
 
 

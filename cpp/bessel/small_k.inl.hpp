@@ -94,7 +94,9 @@ static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, Pair<f64> log_two_over_x)
   T f = multiply_add(start, square * horner(kReflection, square), start);
   T p = half * grow / low, q = half * shrink / high;
   const f64 quarter = x * x * set<f64>(0.25);
-  T weight = one, k_sum = f, next_sum = p;
+  // (x / 2) K_{m+1} or, for m > 0, (x / 2) K_{m-1}, to which m K_m is added: that has most of the sum and is exact.
+  const i64 is_up = N::value(m) > f64{};
+  T weight = one, k_sum = f, other_sum = N::choose(is_up, q, p);
   for (int k = 1; k <= 6; ++k) {
     const T order = constant<T>(k);
     f = (order * f + p + q) / (order * order - square);
@@ -102,9 +104,9 @@ static OMNICONV_INLINE Neighbours<T> temme(T m, f64 x, Pair<f64> log_two_over_x)
     q = q / (order + m);
     weight = weight * N::constant(quarter * set<f64>(1.0 / k));
     k_sum = multiply_add(weight, f, k_sum);
-    next_sum = multiply_add(weight, p - order * f, next_sum);
+    other_sum = multiply_add(weight, N::choose(is_up, q, p) - order * f, other_sum);
   }
-  return {k_sum, next_sum};
+  return {k_sum, N::choose(is_up, multiply_add(m, k_sum, other_sum), other_sum)};
 }
 
 template <BesselFunction F, class T>

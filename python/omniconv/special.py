@@ -1,23 +1,23 @@
 """Logarithms of the modified Bessel functions, their ratios and derivatives, as SciPy's special functions are called.
 
-Every function takes a real order ``v`` and an argument ``x >= 0``: arrays of any framework that supports DLPack, or numbers,
-broadcast against each other. float32 and float64 stay what they are and may not be mixed; integers and Python numbers
-become the other argument's dtype, or float64. The result is an array of the caller's kind, a NumPy scalar where both
-arguments are scalars. ``out=`` takes an array to write to (of a gradient, a pair of them).
+Every function takes a real order ``v`` and an argument ``x >= 0``: arrays of any framework that supports DLPack, or
+numbers, broadcast against each other. float32 and float64 stay what they are and may not be mixed; integers and Python
+numbers become the other argument's dtype, or float64. The result is an array of the caller's kind, a NumPy scalar where
+both arguments are scalars. ``out=`` takes an array to write to (of a gradient, a pair of them).
 
-Accuracy, with eps = 2**-52 (float32: 2**-23): logarithms to 4 eps * max(1, abs(value)), also near their zeros; ratios to
-3 ulp; derivatives to 8 eps * max(1, abs(value)). Values are finite wherever the exact one is representable. NaN gives NaN, and so does
-a negative ``x``; a negative ``v`` too, but for K, which is even in ``v``, and for ``log_iv`` and ``log_ive`` of whole ``v``.
-Limits: I_0(0) = 1, I_v(0) = 0 for v > 0, K_v(0) = inf, and likewise at infinity; both infinite is NaN.
+Accuracy, with eps = 2**-52 (float32: 2**-23): logarithms to 4 eps * max(1, abs(value)), also near their zeros; ratios
+to 3 ulp; derivatives to 8 eps * max(1, abs(value)). Values are finite wherever the exact one is representable. NaN
+gives NaN, and so does a negative ``x``; a negative ``v`` too, but for ``log_kv`` and ``log_kve``, which are even in
+``v``, and for ``log_iv`` and ``log_ive`` of whole ``v``. Limits: I_0(0) = 1, I_v(0) = 0 for v > 0, K_v(0) = inf, and
+likewise at infinity; both infinite is NaN.
 
-The method is one uniform expansion for large order or argument (F. W. J. Olver, "Asymptotics and Special Functions", 1974,
-ch. 10.7; DLMF 10.41), series and quadrature elsewhere; it grew from the region scheme of D. Plesner, H. H. B. Sorensen and
-S. Hauberg, "Accurate computation of the logarithm of modified Bessel functions on GPUs", ICS 2024.
+The method is one uniform expansion for large order or argument (F. W. J. Olver, "Asymptotics and Special Functions",
+1974, ch. 10.7; DLMF 10.41), series and quadrature elsewhere; it grew from the region scheme of A. Plesner,
+H. H. B. Sorensen and S. Hauberg, "Accurate computation of the logarithm of modified Bessel functions on GPUs", ICS 2024.
 """
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any
 
@@ -39,27 +39,27 @@ __all__ = [
 
 
 def log_iv(v: Any, x: Any, *, out: Any = None) -> Any:
-    """log I_v(x)."""
+    """Logarithm of I_v(x)."""
     return _evaluate("log_iv", v, x, out)
 
 
 def log_kv(v: Any, x: Any, *, out: Any = None) -> Any:
-    """log K_v(x)."""
+    """Logarithm of K_v(x)."""
     return _evaluate("log_kv", v, x, out)
 
 
 def log_ive(v: Any, x: Any, *, out: Any = None) -> Any:
-    """log(I_v(x) exp(-x)), without the cancellation of ``log_iv(v, x) - x``."""
+    """Logarithm of I_v(x) exp(-x), without the cancellation of ``log_iv(v, x) - x``."""
     return _evaluate("log_ive", v, x, out)
 
 
 def log_kve(v: Any, x: Any, *, out: Any = None) -> Any:
-    """log(K_v(x) exp(x)), without the cancellation of ``log_kv(v, x) + x``."""
+    """Logarithm of K_v(x) exp(x), without the cancellation of ``log_kv(v, x) + x``."""
     return _evaluate("log_kve", v, x, out)
 
 
 def iv_ratio(v: Any, x: Any, *, out: Any = None) -> Any:
-    """I_{v+1}(x) / I_v(x), from 0 at x = 0 to 1 at infinity; the mean resultant length of a von Mises-Fisher distribution."""
+    """I_{v+1}(x) / I_v(x), from 0 at x = 0 to 1 at infinity: the mean resultant length of von Mises-Fisher."""
     return _evaluate("iv_ratio", v, x, out)
 
 
@@ -74,7 +74,7 @@ def kv_ratio(v: Any, x: Any, *, out: Any = None) -> Any:
 
 
 def iv_ratio_dx(v: Any, x: Any, *, out: Any = None) -> Any:
-    """d/dx of I_{v+1}(x) / I_v(x), positive and without the cancellation of 1 - r^2 - (2 v + 1) r / x."""
+    """Derivative by x of I_{v+1}(x) / I_v(x), positive and without the cancellation of 1 - r^2 - (2 v + 1) r / x."""
     return _evaluate("iv_ratio_dx", v, x, out)
 
 
@@ -118,7 +118,9 @@ def _operands(v: Any, x: Any) -> tuple[Any, Any, Described, tuple[int, ...], boo
     """v and x ready for the bindings, what the result is like, its shape, and whether it is a scalar."""
     (v, v_like), (x, x_like) = _operand(v, "v"), _operand(x, "x")
     likes = [like for like in (v_like, x_like) if like is not None]
-    dtypes = {like.dtype for like in likes} or {str(a.dtype) for a in (v, x) if isinstance(a, np.ndarray)} or {"float64"}
+    dtypes = (
+        {like.dtype for like in likes} or {str(a.dtype) for a in (v, x) if isinstance(a, np.ndarray)} or {"float64"}
+    )
     if len(dtypes) > 1:
         raise TypeError(f"v is {v.dtype} and x is {x.dtype}; they must be the same")
     dtype = dtypes.pop()
@@ -131,8 +133,7 @@ def _operands(v: Any, x: Any) -> tuple[Any, Any, Described, tuple[int, ...], boo
         shape = tuple(int(n) for n in np.broadcast_shapes(*shapes))
     except ValueError:
         raise ValueError(f"v has shape {shapes[0]} and x has shape {shapes[1]}, which do not broadcast") from None
-    ready = [_exported(a, described, dtype, name) for a, described, name in ((v, v_like, "v"), (x, x_like, "x"))]
-    return ready[0], ready[1], like, shape, not likes
+    return _exported(v, v_like, dtype, "v"), _exported(x, x_like, dtype, "x"), like, shape, not likes
 
 
 def _exported(value: Any, like: Described | None, dtype: str, argument: str) -> Any:
