@@ -17,17 +17,17 @@ namespace OMNICONV_ISA_NS {
 // made of derivatives of the series, whose terms are k times larger. Fewer do for the plain logarithms far from their
 // zero line: there they are above 0.04 s, and it is their relative error that counts.
 struct Tier {
-  int from, terms, scaled_terms, derived_terms;
+  int from, terms, scaled_terms, gradient_terms, ratio_terms;
 };
 template <class V>
 struct Tiers;
 template <>
 struct Tiers<f64> {
-  static constexpr Tier tiers[] = {{700, 4, 5, 6}, {100, 8, 8, 10}, {40, 12, 12, 16}, {24, 18, 18, 28}};
+  static constexpr Tier tiers[] = {{700, 4, 5, 5, 6}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
 };
 template <>
 struct Tiers<f32> {
-  static constexpr Tier tiers[] = {{200, 2, 2, 3}, {50, 4, 4, 5}, {28, 4, 4, 7}, {12, 8, 8, 13}};
+  static constexpr Tier tiers[] = {{200, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
 };
 constexpr int kTiers = 4;
 
@@ -100,7 +100,10 @@ static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, cons
                                                  Scalar<V>* second) {
   constexpr int kTier = REGION < kTiers ? REGION : kTiers - 1;
   constexpr Tier kRow = Tiers<V>::tiers[kTier];
-  constexpr int kTerms = !is_log(F) ? kRow.derived_terms : is_scaled(F) ? kRow.scaled_terms : kRow.terms;
+  constexpr int kTerms = is_grad(F)     ? kRow.gradient_terms
+                         : !is_log(F)   ? kRow.ratio_terms
+                         : is_scaled(F) ? kRow.scaled_terms
+                                        : kRow.terms;
   constexpr Place kPlace = REGION == kZeroLineRegion  ? Place::zero_line
                            : REGION == kExtremeRegion ? Place::extreme
                            : REGION == kFirstTier     ? Place::far
@@ -217,17 +220,55 @@ class Sorter {
   }
 
   void block(int start, int n) {
+    if (main_ >= 0 && main_ < kTiers && block_like_the_last(start, n)) return;
     alignas(64) Word<V> regions[kBlock];
     const T *v = args_.v + start, *x = args_.x + start;
     for (int i = 0; i < n; i += kWide)
       *reinterpret_cast<Bits<V>*>(regions + i) = region(load_real<V>(v + i), load_real<V>(x + i));
-    const int main = most_frequent(regions, n);
-    if (main >= 0) run<F, V>(main, n, v, x, args_.out[0] + start, args_.out[1] + start);
+    main_ = most_frequent(regions, n);
+    if (main_ >= 0) run_main(start, n);
+    for (int i = 0; i < n; i += kWide) push_others(start + i, regions + i);
+  }
+
+  // The same with half the comparisons, if the region that held most of the last block does so again.
+  bool block_like_the_last(int start, int n) {
+    uint8_t mixed[kBlock / kWide];
+    int count = 0;
+    const T *v = args_.v + start, *x = args_.x + start;
     for (int i = 0; i < n; i += kWide) {
-      if (!any(*reinterpret_cast<const Bits<V>*>(regions + i) != Word<V>(main))) continue;
-      for (int k = i; k < i + kWide; ++k)
-        if (int(regions[k]) != main) push(int(regions[k]), start + k, v[k], x[k]);
+      mixed[count] = uint8_t(i / kWide);
+      count += any(~in_tier(main_, load_real<V>(v + i), load_real<V>(x + i)));
     }
+    if (2 * count * kWide > n) return false;
+    run_main(start, n);
+    for (int k = 0; k < count; ++k) {
+      const int i = mixed[k] * kWide;
+      alignas(64) Word<V> regions[kWide];
+      *reinterpret_cast<Bits<V>*>(regions) = region(load_real<V>(v + i), load_real<V>(x + i));
+      push_others(start + i, regions);
+    }
+    return true;
+  }
+
+  // What region_of() makes of it, for this one region.
+  static OMNICONV_INLINE Bits<V> in_tier(int tier, V v, V x) {
+    if constexpr (is_k(F) && is_log(F)) v = magnitude(v);
+    const double from = Tiers<V>::tiers[tier].from, to = tier > 0 ? Tiers<V>::tiers[tier - 1].from : Limits<V>::large;
+    const V s2 = fma(v, v, x * x);
+    Bits<V> in = (s2 >= set<V>(from * from)) & (s2 < set<V>(to * to)) & (x > set<V>(Limits<V>::small)) & (v >= V{});
+    if constexpr (has_zero_line(F)) in &= ~near_zero_line(v, x);
+    return in;
+  }
+
+  void run_main(int start, int n) {
+    run<F, V>(main_, n, args_.v + start, args_.x + start, args_.out[0] + start, args_.out[1] + start);
+  }
+
+  // Those of a vector of values at `start` that are not of the main region.
+  void push_others(int start, const Word<V>* regions) {
+    if (!any(*reinterpret_cast<const Bits<V>*>(regions) != Word<V>(main_))) return;
+    for (int i = 0; i < kWide; ++i)
+      if (int(regions[i]) != main_) push(int(regions[i]), start + i, args_.v[start + i], args_.x[start + i]);
   }
 
   // Of the regions of the first, the middle and the last value that which holds most; -1 if it would not pay to run it
@@ -305,6 +346,7 @@ class Sorter {
   }
 
   const BatchArgs<T>& args_;
+  int main_ = -1;
   Batch<T> batches_[kRegions];
 };
 

@@ -136,11 +136,12 @@ static OMNICONV_INLINE auto near_zero_line(V v, V x) {
   return magnitude(fma(v, set<V>(-kZeroLine[0]), x)) < v * set<V>(1.0 / 32);
 }
 
-// s - v asinh(v / x); for the functions scaled by e^x the same less x, from s - x = v^2 / (s + x).
+// s - v asinh(v / x); for the functions scaled by e^x the same less x, from s - x = v^2 / (s + x);
+// asinh = asinh(v / x).
 template <bool SCALED, class V>
-static OMNICONV_INLINE Pair<V> leading(V v, V x, const Hypot<V>& h, V s_low, const Quotient<V>& asinh) {
-  const Pair<V> a = finish_log(asinh), t = two_product(v, a.hi);
-  const V t_low = fma(v, a.lo, t.lo);
+static OMNICONV_INLINE Pair<V> leading(V v, V x, const Hypot<V>& h, V s_low, Pair<V> asinh) {
+  const Pair<V> t = two_product(v, asinh.hi);
+  const V t_low = fma(v, asinh.lo, t.lo);
   Pair<V> first = {h.s, s_low};
   if constexpr (SCALED) {
     const Pair<V> u = fast_two_sum(h.s, x);
@@ -172,24 +173,21 @@ struct Result {
   V first, second;
 };
 
-// The logarithms of some vectors at a time, in four stages. From v and x to the result is a chain of some 200 cycles,
-// and a core looks ahead no further than 130 instructions, hardly more than one value takes: in one loop it waits. The
-// chains of the stages are short, and a stage finds the next vectors' work within reach (AVX2: 6.8 ns a value in one
-// loop, 5.1 in stages).
+// The logarithms of some vectors at a time, in stages. From v and x to the result is a chain of some 200 cycles, and a
+// core looks ahead no further than 130 instructions, hardly more than one value takes: in one loop it waits. The
+// chains of the stages are short, and a stage finds the next vectors' work within reach (AVX2, 5 terms: 6.8 ns a value
+// in one loop, 5.1 in four stages).
 template <class V>
 struct LogState {
   Hypot<V> h;
-  V w, s_low;
+  V w, s_low, sum;
   Quotient<V> asinh, log_s;
-  Pair<V> leading;
+  Pair<V> log, leading;
 };
 constexpr int kTile = 8;
 
-template <BesselFunction F, int TERMS, Place PLACE, class V>
-static OMNICONV_INLINE V add_up(const Scaled<V>& in, const LogState<V>& t) {
-  constexpr bool kExtreme = PLACE == Place::extreme;
-  const V ratio = in.v * t.w, p = ratio * ratio;
-  const V sum = series<Weight::plain, TERMS, is_k(F)>(p, kExtreme ? t.w * in.factor : t.w);
+template <BesselFunction F, Place PLACE, class V>
+static OMNICONV_INLINE V add_up(const LogState<V>& t) {
   Pair<V> log_s{};
   if constexpr (has_short_log_s(F, PLACE))
     log_s.hi = finish_log_short(t.log_s);
@@ -200,7 +198,7 @@ static OMNICONV_INLINE V add_up(const Scaled<V>& in, const LogState<V>& t) {
   constexpr double kNarrowed = kConstant - double(Scalar<V>(kConstant)) + kConstantLow;
   const V half = set<V>(-0.5);
   const Pair<V> rest = fast_two_sum(half * log_s.hi, set<V>(kConstant));
-  const V low = fma(half, log_s.lo, rest.lo + set<V>(kNarrowed)) + sum;
+  const V low = fma(half, log_s.lo, rest.lo + set<V>(kNarrowed)) + t.sum;
   if constexpr (is_k(F)) return (rest.hi - t.leading.hi) + (low - t.leading.lo);
   return (t.leading.hi + rest.hi) + (t.leading.lo + low);
 }
@@ -240,11 +238,21 @@ static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Sca
 #pragma GCC unroll 1
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
+    const V ratio = in.v * tile[i].w, p = ratio * ratio;
+    tile[i].sum = series<Weight::plain, TERMS, is_k(F)>(p, kExtreme ? tile[i].w * in.factor : tile[i].w);
+  }
+  if constexpr (!kZeroLine) {
+#pragma GCC unroll 1
+    for (int i = 0; i < count; ++i) tile[i].log = finish_log(tile[i].asinh);
+  }
+#pragma GCC unroll 1
+  for (int i = 0; i < count; ++i) {
+    const Scaled<V> in = input(i);
     LogState<V>& t = tile[i];
     if constexpr (kZeroLine)
       t.leading = zero_line(in.v, in.x);
     else
-      t.leading = leading<is_scaled(F)>(in.v, in.x, t.h, t.s_low, t.asinh);
+      t.leading = leading<is_scaled(F)>(in.v, in.x, t.h, t.s_low, t.log);
     if constexpr (kExtreme && !is_scaled(F)) {
       const auto near = near_zero_line(in.v, in.x);
       const Pair<V> z = zero_line(in.v, in.x);
@@ -253,7 +261,7 @@ static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Sca
     if constexpr (kExtreme) t.leading = {t.leading.hi * in.inverse, t.leading.lo * in.inverse};
   }
 #pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) store_real(out + i * kWide, add_up<F, TERMS, PLACE>(input(i), tile[i]));
+  for (int i = 0; i < count; ++i) store_real(out + i * kWide, add_up<F, PLACE>(tile[i]));
 }
 
 // Ratios and derivatives: no cancellation anywhere, hence no pairs.
@@ -285,8 +293,10 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   }
   if constexpr (is_grad(F)) {
     const V g = series<Weight::g, TERMS, kK>(p, w);
-    const Pair<V> asinh = log_quotient({sum, V{}}, in.own_x, in.shift);
-    const V leading_x = (s / x) * in.inverse, leading_v = asinh.hi + asinh.lo;
+    Quotient<V> quotient;
+    begin_log<true>({sum, V{}}, in.own_x, quotient);
+    if constexpr (PLACE == Place::extreme) quotient.exponent += in.shift;
+    const V leading_x = (s / x) * in.inverse, leading_v = finish_log_short(quotient);
     const V rest_x = correction * (half + h), rest_v = (v_w * w) * (fma(set<V>(2), g, -h) - half);
     if constexpr (kK) return {leading_v + rest_v, -(leading_x + rest_x)};
     return {rest_v - leading_v, leading_x - rest_x};
