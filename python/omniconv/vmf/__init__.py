@@ -2,6 +2,7 @@
 
 from omniconv.vmf.concentration import kappa_from_r
 from omniconv.vmf.distribution import VonMisesFisher
+from omniconv.vmf.mixture import VmfMixture
 from omniconv.vmf.statistics import VmfFit, VmfStatistics
 
-__all__ = ["VmfFit", "VmfStatistics", "VonMisesFisher", "kappa_from_r"]
+__all__ = ["VmfFit", "VmfMixture", "VmfStatistics", "VonMisesFisher", "kappa_from_r"]

@@ -90,7 +90,7 @@ def check_norms(norms: np.ndarray, argument: str, first: int = 0) -> None:
 
 
 def as_unit(value: Any, argument: str) -> tuple[np.ndarray, str]:
-    """Directions [..., p] as float64, of norm 1 to the last digits, and their kind. ValueError unless they had norm 1."""
+    """Directions [..., p] as float64, of norm 1 to the last digits, and their kind. ValueError if one had another."""
     array, kind = as_array(value, argument)
     if array.ndim == 0:
         raise ValueError(f"{argument} has no axes; its last one must hold the p coordinates")
