@@ -29,17 +29,15 @@ def row_blocks(rows: int, width: int) -> Iterator[slice]:
 def one_minus_cos(x: np.ndarray, mu: np.ndarray) -> np.ndarray:
     """1 - <x, mu> of unit vectors [..., p] that broadcast, relatively accurate also where they all but agree."""
     close = np.asarray(1 - (x @ mu if mu.ndim == 1 else np.einsum("...p,...p->...", x, mu)))
-    near = np.flatnonzero(close < _NEAR)
+    shape, close = close.shape, np.atleast_1d(close)
+    near = np.argwhere(close < _NEAR)
     if near.size:
-        shape = (*close.shape, x.shape[-1])
-        x, mu = np.broadcast_to(x, shape), np.broadcast_to(mu, shape)
-        flat = close.reshape(-1)
-        for part in row_blocks(near.size, shape[-1]):
-            index = np.unravel_index(near[part], close.shape)
+        x, mu = (np.broadcast_to(a, (*close.shape, a.shape[-1])) for a in (x, mu))
+        for part in row_blocks(near.shape[0], x.shape[-1]):
+            index = tuple(near[part].T)
             apart = x[index] - mu[index]
-            flat[near[part]] = np.einsum("np,np->n", apart, apart) / 2
-        close = flat.reshape(close.shape)
-    return close
+            close[index] = np.einsum("np,np->n", apart, apart) / 2
+    return close.reshape(shape)
 
 
 class Rows:
