@@ -66,7 +66,7 @@ def test_responsibilities_and_scores_by_their_definition():
     model = VmfMixture(3, seed=0).fit(x)
     joint = np.log(model.weights_) + VonMisesFisher(model.means_, model.kappas_).logpdf(x[:, None])
     total = np.logaddexp.reduce(joint, axis=1)
-    np.testing.assert_allclose(model.score_samples(x), total, rtol=1e-11)
+    np.testing.assert_allclose(model.score_samples(x), total, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(model.predict_proba(x), np.exp(joint - total[:, None]), atol=1e-11)
     assert (model.predict(x) == joint.argmax(axis=1)).all()
     assert model.score(x) == pytest.approx(total.mean()) == pytest.approx(model.lower_bound_)
