@@ -36,9 +36,24 @@ def test_kappa_from_the_complement(p):
     for rc in (0.04, 0.3, 0.5, 0.7, 1 - 2.0**-30):
         kappa = float(kappa_from_r(p, rc=rc))
         assert ulps_from_exact(p, kappa, 1 - mp.mpf(rc)) <= 4
-    # 1 - A = (p-1) / (2 kappa) + (p-1)(p-3) / (8 kappa^2) + ... where r itself is 1.
+    # 1 - A = (p-1) / (2 kappa) - (p-1)(p-3) / (8 kappa^2) - ...: the first term is all there is.
     for rc in (1e-18, 1e-100, 1e-300):
         assert float(kappa_from_r(p, rc=rc)) == pytest.approx((p - 1) / 2 / rc, rel=4e-16 * 4)
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 50, 10**6])
+def test_kappa_far_out(p):
+    """Where four terms of the asymptotic series of 1 - A are all of it."""
+    a = mp.mpf(p - 1) / 2
+    b = a * (1 - a) / 2
+    d = (3 * b + b * b) / 2  # Riccati's equation at order 4: 3 c = 2 d - b^2, and c = b
+    for scale in (0.5, 2.0, 1e3, 1e9):
+        rc = float(a / (scale * 1e5 * p))
+        root = a / mp.mpf(rc)
+        for _ in range(40):
+            root = (a + b / root + b / root**2 + d / root**3) / mp.mpf(rc)
+        kappa = float(kappa_from_r(p, rc=rc))
+        assert float(abs(root - mp.mpf(kappa))) / float(np.spacing(kappa)) <= 4
 
 
 def test_kappa_of_the_ends():

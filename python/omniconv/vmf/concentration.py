@@ -12,6 +12,7 @@ from omniconv.vmf.checks import as_array, give_back
 __all__ = ["kappa_from_r"]
 
 _EPS = np.finfo(np.float64).eps
+_FAR, _TERMS = 100, 9  # the first term left out is 100^-9 at most
 _STEPS = 12  # p = 2 needs 4, large p 2; the rest is room for the safeguard
 
 
@@ -81,4 +82,24 @@ def solve(p: np.ndarray, r: np.ndarray, rc: np.ndarray) -> np.ndarray:
         new = np.clip(new, low[todo], high[todo])
         kappa[todo] = new
         todo = todo[np.abs(new - k) > 2 * _EPS * k]
+    far = np.flatnonzero((kappa > _FAR * p) & np.isfinite(kappa))
+    kappa[far] = _far_out(p[far], kappa[far], rc[far])
     return kappa
+
+
+def _far_out(p: np.ndarray, kappa: np.ndarray, rc: np.ndarray) -> np.ndarray:
+    """The same kappa [n] to its last digit, where kappa > 100 p: the rounding of 1 - A alone would cost up to 5 ulp.
+
+    Hankel's series 1 - A = sum of a_n / kappa^n inverts as kappa = (sum of a_n / kappa^(n-1)) / rc, whose right side
+    hardly depends on kappa. The a_n follow from the Riccati equation A' = 1 - A^2 - (p - 1) A / kappa; here they are
+    divided by p^n, which keeps them small.
+    """
+    a = [(p - 1) / p / 2]
+    for n in range(1, _TERMS):
+        products = sum(a[i] * a[n - 1 - i] for i in range(n))
+        a.append(((n - (p - 1)) / p * a[-1] + products) / 2)
+    total, z = 0.0, p / kappa
+    for coefficient in reversed(a):
+        total = total * z + coefficient
+    with np.errstate(over="ignore"):
+        return total * p / rc
