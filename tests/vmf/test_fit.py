@@ -131,6 +131,14 @@ def test_bias_of_few_vectors_is_told_and_removed():
     assert VonMisesFisher.fit(VonMisesFisher(np.eye(3)[0], 5.0).sample(1000, 0)).bias_warning is None
 
 
+def test_bias_of_few_concentrated_vectors_is_removed():
+    """Here 1 - r carries it: 2 n kappa (1 - r) is chi-squared with (n - 1)(p - 1) degrees, so 1 / kappa is unbiased."""
+    kappa, n, repeats = 1e6, 5, 3000
+    x = VonMisesFisher(np.eye(3)[0], kappa).sample((repeats, n), seed=0)
+    inverse = np.array([1 / VonMisesFisher.fit(part, bias="debiased").kappa for part in x]) * kappa
+    assert abs(inverse.mean() - 1) < 4.5 * inverse.std() / math.sqrt(repeats)
+
+
 def test_uniform_data_may_leave_nothing():
     fit = VonMisesFisher.fit(np.concatenate([np.eye(4), -np.eye(4)]), bias="debiased")
     assert fit.kappa == 0 and fit.r == 0 and fit.rc == 1 and fit.relative_bias == 0

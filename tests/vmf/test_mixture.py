@@ -85,6 +85,15 @@ def test_one_component_is_a_fit():
     np.testing.assert_allclose(model.means_[0], fit.mu, atol=1e-14)
 
 
+def test_one_step_from_a_distant_mean_is_a_fit():
+    """1 - r of sums about a mean that is not theirs."""
+    x = VonMisesFisher(np.eye(4)[0], 40.0).sample(500, seed=0)
+    start = np.array([[0.8, 0.6, 0, 0]])
+    assert VmfMixture(1, init=start, max_iter=1).fit(x).kappas_[0] == pytest.approx(
+        VonMisesFisher.fit(x).kappa, rel=1e-11
+    )
+
+
 def test_bic_finds_the_number_of_components():
     x, _, _, _ = three()
     bic = [VmfMixture(k, seed=0, n_init=3).fit(x).bic(x) for k in (1, 2, 3, 4)]
