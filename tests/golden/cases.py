@@ -47,7 +47,9 @@ def row(name: str) -> Callable[[Row], Row]:
 
 
 def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
-    """Every output of the case, by name. `options` are those of the row's function; each has a default.
+    """Every output of the case, by name; values stored to 32 digits ("f64:NAME:hi") are outputs NAME as well.
+
+    `options` are those of the row's function; each has a default.
 
     An output that an algorithm named in `options` declines to compute is left out. KeyError if no row has the name
     that the case gives, or if an output that the case names was not computed.
@@ -57,7 +59,8 @@ def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
     if name not in ROWS:
         raise KeyError(f"{path} is of row {name!r}; there are {sorted(ROWS)}")
     outputs = ROWS[name](case, **options)
-    return {name: outputs[name] for name in case.outputs if outputs[name] is not None}
+    precise = [key[4:-3] for key in case.arrays if key.startswith("f64:") and key.endswith(":hi")]
+    return {name: outputs[name] for name in (*case.outputs, *precise) if outputs[name] is not None}
 
 
 # ---- conv ----------------------------------------------------------------------------------------------------------
@@ -137,3 +140,38 @@ def conv(
         if b is not None:
             outputs[f"{name}:db"] = omniconv.conv_grad_bias(g)
     return outputs
+
+
+# ---- vmf -----------------------------------------------------------------------------------------------------------
+
+
+def _pole(p: float) -> np.ndarray:
+    return np.eye(1, int(p))[0]
+
+
+def _tilted(p: float, cos: float) -> np.ndarray:
+    """A unit vector at this cosine to the pole."""
+    vector = np.zeros(int(p))
+    vector[:2] = cos, np.sqrt((1 - cos) * (1 + cos))
+    return vector
+
+
+@row("vmf")
+def vmf(case: Any) -> dict[str, np.ndarray]:
+    """The von Mises-Fisher distribution: single distributions, divergences of two, concentrations of resultants."""
+    from omniconv.vmf import VonMisesFisher, kappa_from_r, terms
+
+    a = {key[3:]: array for key, array in case.arrays.items() if key.startswith("in:")}
+    each = [VonMisesFisher(_pole(p), kappa) for p, kappa in zip(a["dist:p"], a["dist:kappa"], strict=True)]
+    pairs = zip(a["kl:p"], a["kl:kappa1"], a["kl:kappa2"], a["kl:cos"], strict=True)
+    kl = [VonMisesFisher(_pole(p), k1).kl(VonMisesFisher(_tilted(p, cos), k2)) for p, k1, k2, cos in pairs]
+    return {
+        "dist:log_c": np.array([d.log_normalizer for d in each]),
+        "dist:mean_resultant": np.array([d.mean_resultant for d in each]),
+        "dist:one_minus_mean_resultant": np.array([d.mean_resultantc for d in each]),
+        "dist:mean_resultant_derivative": terms.resultant_dk(a["dist:p"], a["dist:kappa"]),
+        "dist:entropy": np.array([d.entropy() for d in each]),
+        "dist:kl_uniform": np.array([d.kl_uniform() for d in each]),
+        "kl:kl": np.array(kl),
+        "mle:kappa": kappa_from_r(a["mle:p"], a["mle:R"]),
+    }

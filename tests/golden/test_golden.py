@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import omniconv
@@ -13,6 +14,7 @@ from tests.golden.cases import seeded
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*/*.npz"))
 CONV = sorted(FOLDER.glob("conv/*.npz"))
+VMF = sorted(FOLDER.glob("vmf/*.npz"))
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
 
@@ -50,6 +52,28 @@ def test_conv_float64(path):
     outputs = cases.run(path, dtype="float64")
     assert list(outputs) == list(seeded.load(path).outputs)
     check(path, outputs, 6e-8)  # the golden values were rounded to float32
+
+
+#: Largest error by quantity: of max(1, |value|), or in units of the last place.
+VMF_MIXED = {"dist:log_c": 1e-14, "dist:entropy": 1e-14, "dist:kl_uniform": 1e-14, "kl:kl": 1e-14}
+VMF_ULPS = {
+    "dist:mean_resultant": 3,
+    "dist:one_minus_mean_resultant": 3,
+    "dist:mean_resultant_derivative": 8,
+    "mle:kappa": 4,
+}
+
+
+@pytest.mark.parametrize("path", VMF, ids=lambda p: p.stem)
+def test_vmf(path):
+    outputs, golden = cases.run(path), seeded.load(path).arrays
+    assert set(outputs) == {*VMF_MIXED, *VMF_ULPS}
+    for name, found in outputs.items():
+        high, low = golden[f"f64:{name}:hi"], golden[f"f64:{name}:lo"]
+        error = np.abs((found - high) - low)
+        unit = np.spacing(np.abs(high)) if name in VMF_ULPS else np.maximum(1, np.abs(high))
+        worst = (error / unit).max()
+        assert worst <= {**VMF_MIXED, **VMF_ULPS}[name], f"{name}: {worst}"
 
 
 def test_seeded_values_are_those_of_the_format():
