@@ -142,6 +142,28 @@ def conv(
     return outputs
 
 
+# ---- log_bessel ----------------------------------------------------------------------------------------------------
+
+
+@row("log_bessel")
+def log_bessel(case: Any) -> dict[str, np.ndarray]:
+    """Logarithms, ratios and derivatives of I and K at single points."""
+    from omniconv import special
+
+    v, x = case.arrays["in:v"], case.arrays["in:x"]
+    iv_grad, kv_grad = special.log_iv_grad(v, x), special.log_kv_grad(v, x)
+    return {
+        "log_iv": special.log_iv(v, x),
+        "log_kv": special.log_kv(v, x),
+        "ratio_i": special.iv_ratio(v, x),
+        "ratio_k": special.kv_ratio(v, x),
+        "dlog_iv_dv": iv_grad[0],
+        "dlog_iv_dx": iv_grad[1],
+        "dlog_kv_dv": kv_grad[0],
+        "dlog_kv_dx": kv_grad[1],
+    }
+
+
 # ---- vmf -----------------------------------------------------------------------------------------------------------
 
 

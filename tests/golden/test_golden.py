@@ -14,6 +14,7 @@ from tests.golden.cases import seeded
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*/*.npz"))
 CONV = sorted(FOLDER.glob("conv/*.npz"))
+LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
@@ -52,6 +53,21 @@ def test_conv_float64(path):
     outputs = cases.run(path, dtype="float64")
     assert list(outputs) == list(seeded.load(path).outputs)
     check(path, outputs, 6e-8)  # the golden values were rounded to float32
+
+
+@pytest.mark.parametrize("path", LOG_BESSEL, ids=lambda p: p.stem)
+def test_log_bessel(path, isa):
+    outputs, golden = cases.run(path), seeded.load(path).arrays
+    assert len(outputs) == 8
+    for name, found in outputs.items():
+        high, low = golden[f"f64:{name}:hi"], golden[f"f64:{name}:lo"]
+        finite = np.isfinite(high)
+        assert np.array_equal(np.isfinite(found), finite), name
+        error = np.abs((found - high) - low)[finite]
+        ratio = name.startswith("ratio")
+        unit = np.spacing(np.abs(high)) if ratio else 2.0**-52 * np.maximum(1, np.abs(high))
+        worst = (error / unit[finite]).max()
+        assert worst <= (3 if ratio else 4 if name.startswith("log") else 8), f"{name}: {worst}"
 
 
 #: Largest error by quantity: of max(1, |value|), or in units of the last place.
