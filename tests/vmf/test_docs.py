@@ -32,6 +32,6 @@ def test_snippets_run():
 def test_example_prints_a_short_table():
     pytest.importorskip("sklearn")
     path = os.pathsep.join([str(Path(omniconv.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, str(ROOT / "examples/vmf_digits.py")]
+    command = [sys.executable, str(ROOT / "examples/vmf_digits.py"), "2"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
     assert done.stderr == "" and len(done.stdout.splitlines()) == 5

@@ -133,7 +133,7 @@ def test_bias_of_few_vectors_is_told_and_removed():
 
 def test_bias_of_few_concentrated_vectors_is_removed():
     """Here 1 - r carries it: 2 n kappa (1 - r) is chi-squared with (n - 1)(p - 1) degrees, so 1 / kappa is unbiased."""
-    kappa, n, repeats = 1e6, 5, 3000
+    kappa, n, repeats = 1e6, 5, 1000
     x = VonMisesFisher(np.eye(3)[0], kappa).sample((repeats, n), seed=0)
     inverse = np.array([1 / VonMisesFisher.fit(part, bias="debiased").kappa for part in x]) * kappa
     assert abs(inverse.mean() - 1) < 4.5 * inverse.std() / math.sqrt(repeats)
