@@ -51,5 +51,6 @@ using Input = Array<nb::ro>;
 using Output = Array<>;
 
 void bind_conv(nb::module_& m);
+void bind_fft(nb::module_& m);
 
 }  // namespace omniconv::bindings

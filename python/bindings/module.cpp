@@ -51,4 +51,5 @@ NB_MODULE(_core, m) {
     return names;
   });
   omniconv::bindings::bind_conv(m);
+  omniconv::bindings::bind_fft(m);
 }

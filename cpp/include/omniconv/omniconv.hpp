@@ -41,6 +41,7 @@
 
 #include "omniconv/context.hpp"
 #include "omniconv/conv.hpp"
+#include "omniconv/fft.hpp"
 #include "omniconv/omniconv.h"
 
 namespace omniconv {
