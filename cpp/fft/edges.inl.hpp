@@ -64,15 +64,36 @@ static OMNICONV_INLINE bool reaches(const Source<T>& s, int64_t begin, int64_t e
   return s.first + begin < s.size + s.after && s.first + end > -s.before;
 }
 
+static OMNICONV_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+// While columns [j, j + W) are worked on, W * W elements of each array are touched.
+template <class T>
+static OMNICONV_INLINE void touch_lines(const Touch<T>& t, int64_t j) {
+  constexpr int64_t W = Lanes<T>::kCount, kLine = 64 / int64_t(sizeof(T));
+  const int64_t begin = j * W, end = begin + W * W < t.count ? begin + W * W : t.count;
+  for (int64_t i = begin; i < end; i += kLine) {
+    if (t.read[0]) prefetch_line(t.read[0] + i);
+    if (t.read[1]) prefetch_line(t.read[1] + i);
+    if (t.write) prefetch_write(reinterpret_cast<const float*>(t.write + i));
+  }
+}
+constexpr int64_t kAheadBytes = 512;  // of each stream
+
 // Columns [j, j + W) of the first pass to z.
 template <class T>
-static OMNICONV_INLINE void load_columns(const Transform<T>& t, const Source<T>& s, int64_t j, bool real, T* z) {
+static OMNICONV_INLINE void load_columns(const Transform<T>& t, const Source<T>& s, int64_t j, bool real, bool ahead,
+                                         T* z) {
+  constexpr int64_t kAhead = kAheadBytes / int64_t(sizeof(T));
   constexpr int W = Lanes<T>::kCount;
   using V = typename Lanes<T>::Vector;
   Complex<T> x[W];
 #pragma GCC unroll 16
   for (int q = 0; q < W; ++q) {
     const int64_t at = s.first + j + q * t.vectors;
+    if (ahead) {
+      prefetch_line(s.data + at + kAhead);
+      if (s.gate) prefetch_line(s.gate + at + kAhead);
+    }
     x[q].re = read(s, at);
     x[q].im = real ? V{} : -read(s, at + t.points);
   }
@@ -111,11 +132,13 @@ static void load_rows(const LoadArgs<T>& a) {
   const int64_t part = t.vectors / t.parts;
   const bool real = !reaches(a.source, t.points, 2 * t.points);
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
+    touch_lines(a.touch, j);
     if (t.outer == 0) {
-      load_columns(t, a.source, j, real, a.z + j * kStep);
+      load_columns(t, a.source, j, real, a.touch.ahead, a.z + j * kStep);
       continue;
     }
-    for (int64_t p = 0; p < t.parts; ++p) load_columns(t, a.source, p * part + j, real, a.scratch + p * W * kStep);
+    for (int64_t p = 0; p < t.parts; ++p)
+      load_columns(t, a.source, p * part + j, real, a.touch.ahead, a.scratch + p * W * kStep);
     int64_t blocks = 1;
     for (int s = 0; s < t.outer; blocks *= t.stage[s++].radix)
       any_pass<T, false>(a.scratch, t.stage[s].radix, t.stage[s].roots, blocks, t.parts * W / blocks);
@@ -184,6 +207,15 @@ static OMNICONV_INLINE void write(const StoreArgs<T>& a, int64_t at, typename La
 }
 
 template <class T>
+static OMNICONV_INLINE void prefetch_outputs(const StoreArgs<T>& a, int64_t at) {
+  at += kAheadBytes / int64_t(sizeof(T));
+  prefetch_write(reinterpret_cast<const float*>(a.y + at));
+  if (a.post) prefetch_line(a.post + at);
+  if (a.u) prefetch_line(a.u + at);
+  if (a.u && a.pre) prefetch_line(a.pre + at);
+}
+
+template <class T>
 static OMNICONV_INLINE void store_columns(const StoreArgs<T>& a, int64_t j, bool real, bool imaginary, const T* z) {
   constexpr int W = Lanes<T>::kCount;
   using V = typename Lanes<T>::Vector;
@@ -204,6 +236,12 @@ static OMNICONV_INLINE void store_columns(const StoreArgs<T>& a, int64_t j, bool
   top_merge<T, W / 2>(x + W / 2, t.top, 3);
   const Complex<T> w = Complex<T>::all(t.top + 2);
   const int64_t at = j - a.shift;
+  if (a.touch.ahead)
+#pragma GCC unroll 16
+    for (int q = 0; q < W; ++q) {
+      if (real) prefetch_outputs(a, at + q * t.vectors);
+      if (imaginary) prefetch_outputs(a, at + t.points + q * t.vectors);
+    }
   if (real)
 #pragma GCC unroll 8
     for (int q = 0; q < W / 2; ++q) {
@@ -228,6 +266,7 @@ static void store_rows(const StoreArgs<T>& a) {
   const int64_t part = t.vectors / t.parts;
   const bool real = a.first + a.shift<t.points, imaginary = a.last + a.shift> t.points;
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
+    touch_lines(a.touch, j);
     if (t.outer == 0) {
       store_columns(a, j, real, imaginary, a.z + j * kStep);
       continue;

@@ -16,6 +16,8 @@ namespace {
 // From this size on all threads work on one row: two rows in flight would not fit an L3 cache of 32 MiB together with
 // spectrum and arrays.
 constexpr size_t kTogetherBytes = size_t{2} << 20;
+// Rows up to this size are fetched one pass before they are used; see Touch.
+constexpr int64_t kShortBytes = int64_t{64} << 10;
 constexpr int64_t kPackedRows = 16;  // a cache line of float32 channels
 
 // Plans of one length share a table: roots of 2^20 points take 12 MiB and as many sines as there are numbers.
@@ -68,7 +70,7 @@ int64_t Engine<T>::block_outputs() const {
 }
 template <class T>
 int64_t Engine<T>::group() const {
-  return std::clamp<int64_t>((int64_t{1} << 18) / std::max(segment(), block_outputs()), 1, kPackedRows);
+  return std::clamp<int64_t>((int64_t{1} << 16) / std::max(segment(), block_outputs()), 1, kPackedRows);
 }
 template <class T>
 size_t Engine<T>::pack_bytes() const {  // u, pre; y, y2, post, post2
@@ -142,6 +144,8 @@ struct Engine<T>::Job {
   T* z;
   T* scratch;
   T* pack;
+  const T* next_u = nullptr;  // what the job after this one begins with
+  const T* next_pre = nullptr;
 
   int64_t first_output() const { return block * e.geometry_.step; }
   int64_t last_output() const { return std::min(e.map_.out, first_output() + e.geometry_.step); }
@@ -213,6 +217,16 @@ struct Engine<T>::Job {
       }
       out.bias = rows.bias.data ? *rows.bias.row(ib, ic, ih + r) : T(0);
       if (later) out.activation = Activation::none;
+      const bool brief = std::max(e.segment(), e.block_outputs()) * int64_t(sizeof(T)) <= kShortBytes;
+      in.touch.ahead = out.touch.ahead = !brief;
+      if (brief) {
+        in.touch.read[0] = out.post ? out.post + from : nullptr;
+        in.touch.write = out.y + from;
+        in.touch.count = to - from;
+        out.touch.read[0] = next_u;
+        out.touch.read[1] = next_pre;
+        out.touch.count = high - low;
+      }
       const T* spectrum = rows.spectrum.row(ib, ic, ih + r);
       if (threads > 1)
         e.convolve_together(in, out, spectrum, scratches, threads);
@@ -242,13 +256,21 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
   const int64_t groups = (rows.channels + size - 1) / size;
   const int64_t lines = rows.kernels * groups * rows.batch;  // batch innermost: samples share a spectrum
   // A few consecutive lines per task keep that spectrum in one core's cache, as long as there are tasks enough.
-  const int64_t share = lines >= 8 * threads * rows.batch ? rows.batch : 1;
+  int64_t share = lines >= 8 * threads * rows.batch ? rows.batch : 1;
+  // Short rows by the half dozen: so the next one is known to this core, and can be fetched.
+  while (share * z_bytes() < size_t(kShortBytes) && lines >= 16 * threads * share) share *= 2;
   const auto job = [&](int64_t line, int64_t block, char* memory) {
     const int64_t ib = line % rows.batch, ih = line / rows.batch % groups * size, ic = line / rows.batch / groups;
     T* z = reinterpret_cast<T*>(memory);
     T* scratch = reinterpret_cast<T*>(memory + z_bytes());
     T* pack = reinterpret_cast<T*>(memory + z_bytes() + scratch_bytes_aligned());
-    return Job{*this, rows, ib, ic, ih, std::min(size, rows.channels - ih), block, z, scratch, pack};
+    Job job{*this, rows, ib, ic, ih, std::min(size, rows.channels - ih), block, z, scratch, pack};
+    if (!strided && geometry_.blocks == 1 && line + 1 < lines) {
+      const int64_t nb = (line + 1) % rows.batch, nh = (line + 1) / rows.batch % groups;
+      job.next_u = rows.u.row(nb, (line + 1) / rows.batch / groups, nh);
+      job.next_pre = rows.pre.row(nb, (line + 1) / rows.batch / groups, nh);
+    }
+    return job;
   };
   const Transform<T>& t = tables_->transform();
   const int64_t tasks = lines * geometry_.blocks;
@@ -260,8 +282,9 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
     return;
   }
   if (geometry_.blocks == 1)
-    parallel_for(lines / share, threads, [&](int64_t task, int worker) {
-      for (int64_t i = 0; i < share; ++i) job(task * share + i, 0, workspace + worker * thread_bytes()).run(1, nullptr);
+    parallel_for((lines + share - 1) / share, threads, [&](int64_t task, int worker) {
+      for (int64_t line = task * share; line < std::min(lines, (task + 1) * share); ++line)
+        job(line, 0, workspace + worker * thread_bytes()).run(1, nullptr);
     });
   else
     parallel_for(tasks, threads, [&](int64_t task, int worker) {

@@ -49,6 +49,17 @@ struct Source {
   int64_t before, after;  // but for so many on each side (at most a row), which are those of the other end
 };
 
+// What is wanted soon. The first and the last pass walk W streams at once, which defeats the prefetching of hardware: a
+// row that comes from memory took twice the time of its arithmetic. Short rows: the arrays of the pass to come, from
+// begin to end, while this pass runs. Long ones: the same streams, some lines ahead.
+template <class T>
+struct Touch {
+  const T* read[2];  // null: nothing
+  const T* write;
+  int64_t count;  // elements of each
+  bool ahead;     // the other way
+};
+
 // Columns [begin, end) of the first pass, in units of W. With outer stages a column stands for `parts` of them.
 template <class T>
 struct LoadArgs {
@@ -57,6 +68,7 @@ struct LoadArgs {
   T* z;
   T* scratch;  // parts * W complex vectors; not used without outer stages
   int64_t begin, end;
+  Touch<T> touch{};
 };
 
 // y[o] = post[o] * activation(conv[o] + skip * v[o] + bias), v = u * pre, for the outputs [first, last) of the row.
@@ -77,6 +89,7 @@ struct StoreArgs {
   T skip, bias;
   Activation activation;  // none for float64
   T negative_slope;
+  Touch<T> touch{};
 };
 
 // Blocks [begin, end) of stage transform->outer. Addresses are those of the whole transform.

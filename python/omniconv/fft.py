@@ -417,7 +417,7 @@ def _grad_inputs(
     found: dict[str, Any], wanted: set[str], kernel: _Kernel, plan: Any, ds: Any, u: Any, pre: Any, skip: Any,
     blh: bool, u_shape: tuple[int, ...], new: Any,
 ) -> None:  # fmt: skip
-    """du = pre_gate * dv and dpre_gate = u * dv, of one adjoint convolution dv."""
+    """Du = pre_gate * dv and dpre_gate = u * dv, of one adjoint convolution dv."""
     import numpy as np
 
     adjoint = kernel.spectrum(plan, adjoint=True)
