@@ -77,37 +77,25 @@ static OMNICONV_INLINE void touch_lines(const Touch<T>& t, int64_t j) {
     if (t.write) prefetch_write(reinterpret_cast<const float*>(t.write + i));
   }
 }
-constexpr int64_t kAheadBytes = 512;  // of each stream
-
-// Columns [j, j + W) of the first pass to z.
-template <class T>
-static OMNICONV_INLINE void load_columns(const Transform<T>& t, const Source<T>& s, int64_t j, bool real, bool ahead,
-                                         T* z) {
-  constexpr int64_t kAhead = kAheadBytes / int64_t(sizeof(T));
+// The first pass over columns whose parts are re(q) and im(q), q < W; im is not called where `real`.
+template <class T, class Re, class Im>
+static OMNICONV_INLINE void split_columns(const Transform<T>& t, bool real, Re&& re, Im&& im, T* z) {
   constexpr int W = Lanes<T>::kCount;
   using V = typename Lanes<T>::Vector;
   Complex<T> x[W];
-#pragma GCC unroll 16
-  for (int q = 0; q < W; ++q) {
-    const int64_t at = s.first + j + q * t.vectors;
-    if (ahead) {
-      prefetch_line(s.data + at + kAhead);
-      if (s.gate) prefetch_line(s.gate + at + kAhead);
-    }
-    x[q].re = read(s, at);
-    x[q].im = real ? V{} : -read(s, at + t.points);
-  }
   if (real) {  // the first level of real numbers: three operations where complex ones take six
     const Complex<T> w = Complex<T>::all(t.top + 2);
 #pragma GCC unroll 8
     for (int q = 0; q < W / 2; ++q) {
-      const V a = x[q].re, b = x[q + W / 2].re, turned = w.im * b;
+      const V a = re(q), b = re(q + W / 2), turned = w.im * b;
       x[q] = {fma(w.re, b, a), turned};
       x[q + W / 2] = {fma(-w.re, b, a), -turned};
     }
     top_split<T, W / 2>(x, t.top, 2);
     top_split<T, W / 2>(x + W / 2, t.top, 3);
   } else {
+#pragma GCC unroll 16
+    for (int q = 0; q < W; ++q) x[q] = {re(q), -im(q)};
     top_split<T, W>(x, t.top, 1);
   }
   V part[W];
@@ -123,28 +111,53 @@ static OMNICONV_INLINE void load_columns(const Transform<T>& t, const Source<T>&
   for (int q = 0; q < W; ++q) store(z + q * 2 * W + W, part[q]);
 }
 
-// The column groups that stand for column group `j` once `outer` stages are taken out: parts of vectors / parts.
+// With outer stages: strips of 2 W columns, 64 bytes or more of every stream. A power of two between streams puts them
+// all into one or two sets of the caches, so that a line fetched for half of it would be gone before the other half.
+template <class T>
+static void load_strips(const LoadArgs<T>& a, bool real) {
+  constexpr int W = Lanes<T>::kCount;
+  constexpr int64_t kStep = 2 * W, kStrip = 2 * W;
+  const Transform<T>& t = *a.transform;
+  const Source<T>& s = a.source;
+  const int64_t part = t.vectors / t.parts;
+  T re[W][kStrip], im[W][kStrip];
+  for (int64_t j = a.begin * kStrip; j < a.end * kStrip; j += kStrip) {
+    for (int64_t p = 0; p < t.parts; ++p) {
+      for (int q = 0; q < W; ++q) {
+        const int64_t at = s.first + p * part + j + q * t.vectors;
+        for (int h = 0; h < 2; ++h) {
+          store(re[q] + h * W, read(s, at + h * W));
+          if (!real) store(im[q] + h * W, read(s, at + t.points + h * W));
+        }
+        prefetch_line(s.data + at + kStrip);
+        if (s.gate) prefetch_line(s.gate + at + kStrip);
+      }
+      for (int h = 0; h < 2; ++h)
+        split_columns(
+            t, real, [&](int q) { return load(re[q] + h * W); }, [&](int q) { return load(im[q] + h * W); },
+            a.scratch + (p * kStrip + h * W) * kStep);
+    }
+    int64_t blocks = 1;
+    for (int i = 0; i < t.outer; blocks *= t.stage[i++].radix)
+      any_pass<T, false>(a.scratch, t.stage[i].radix, t.stage[i].roots, blocks, t.parts * kStrip / blocks);
+    for (int64_t p = 0; p < t.parts; ++p)
+      for (int64_t i = 0; i < kStrip * kStep; i += W)
+        store(a.z + (p * part + j) * kStep + i, load(a.scratch + p * kStrip * kStep + i));
+  }
+}
+
 template <class T>
 static void load_rows(const LoadArgs<T>& a) {
   constexpr int W = Lanes<T>::kCount;
-  constexpr int64_t kStep = 2 * W;
   const Transform<T>& t = *a.transform;
-  const int64_t part = t.vectors / t.parts;
   const bool real = !reaches(a.source, t.points, 2 * t.points);
+  if (t.outer > 0) return load_strips(a, real);
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
     touch_lines(a.touch, j);
-    if (t.outer == 0) {
-      load_columns(t, a.source, j, real, a.touch.ahead, a.z + j * kStep);
-      continue;
-    }
-    for (int64_t p = 0; p < t.parts; ++p)
-      load_columns(t, a.source, p * part + j, real, a.touch.ahead, a.scratch + p * W * kStep);
-    int64_t blocks = 1;
-    for (int s = 0; s < t.outer; blocks *= t.stage[s++].radix)
-      any_pass<T, false>(a.scratch, t.stage[s].radix, t.stage[s].roots, blocks, t.parts * W / blocks);
-    for (int64_t p = 0; p < t.parts; ++p)
-      for (int64_t i = 0; i < W * kStep; i += W)
-        store(a.z + (p * part + j) * kStep + i, load(a.scratch + p * W * kStep + i));
+    const int64_t at = a.source.first + j;
+    split_columns(
+        t, real, [&](int q) { return read(a.source, at + q * t.vectors); },
+        [&](int q) { return read(a.source, at + t.points + q * t.vectors); }, a.z + j * 2 * W);
   }
 }
 
@@ -206,20 +219,11 @@ static OMNICONV_INLINE void write(const StoreArgs<T>& a, int64_t at, typename La
   write_edge(a, at, lanes);
 }
 
-template <class T>
-static OMNICONV_INLINE void prefetch_outputs(const StoreArgs<T>& a, int64_t at) {
-  at += kAheadBytes / int64_t(sizeof(T));
-  prefetch_write(reinterpret_cast<const float*>(a.y + at));
-  if (a.post) prefetch_line(a.post + at);
-  if (a.u) prefetch_line(a.u + at);
-  if (a.u && a.pre) prefetch_line(a.pre + at);
-}
-
-template <class T>
-static OMNICONV_INLINE void store_columns(const StoreArgs<T>& a, int64_t j, bool real, bool imaginary, const T* z) {
+// The last pass back: put(q, v) takes the vectors of real parts q < W, then, as q + W, the negated imaginary ones.
+template <class T, class Put>
+static OMNICONV_INLINE void merge_columns(const Transform<T>& t, bool real, bool imaginary, const T* z, Put&& put) {
   constexpr int W = Lanes<T>::kCount;
   using V = typename Lanes<T>::Vector;
-  const Transform<T>& t = *a.transform;
   Complex<T> x[W];
   V part[W];
 #pragma GCC unroll 16
@@ -235,51 +239,68 @@ static OMNICONV_INLINE void store_columns(const StoreArgs<T>& a, int64_t j, bool
   top_merge<T, W / 2>(x, t.top, 2);
   top_merge<T, W / 2>(x + W / 2, t.top, 3);
   const Complex<T> w = Complex<T>::all(t.top + 2);
-  const int64_t at = j - a.shift;
-  if (a.touch.ahead)
-#pragma GCC unroll 16
-    for (int q = 0; q < W; ++q) {
-      if (real) prefetch_outputs(a, at + q * t.vectors);
-      if (imaginary) prefetch_outputs(a, at + t.points + q * t.vectors);
-    }
   if (real)
 #pragma GCC unroll 8
     for (int q = 0; q < W / 2; ++q) {
       const V re = x[q].re - x[q + W / 2].re, im = x[q].im - x[q + W / 2].im;
-      write(a, at + q * t.vectors, x[q].re + x[q + W / 2].re);
-      write(a, at + (q + W / 2) * t.vectors, fma(re, w.re, im * w.im));
+      put(q, x[q].re + x[q + W / 2].re);
+      put(q + W / 2, fma(re, w.re, im * w.im));
     }
   if (imaginary)
 #pragma GCC unroll 8
     for (int q = 0; q < W / 2; ++q) {
       const V re = x[q].re - x[q + W / 2].re, im = x[q].im - x[q + W / 2].im;
-      write(a, at + t.points + q * t.vectors, -(x[q].im + x[q + W / 2].im));
-      write(a, at + t.points + (q + W / 2) * t.vectors, fma(re, w.im, -(im * w.re)));
+      put(q + W, -(x[q].im + x[q + W / 2].im));
+      put(q + W / 2 + W, fma(re, w.im, -(im * w.re)));
     }
+}
+
+// As load_strips.
+template <class T>
+static void store_strips(const StoreArgs<T>& a, bool real, bool imaginary) {
+  constexpr int W = Lanes<T>::kCount;
+  constexpr int64_t kStep = 2 * W, kStrip = 2 * W;
+  const Transform<T>& t = *a.transform;
+  const int64_t part = t.vectors / t.parts;
+  T sums[2 * W][kStrip];
+  for (int64_t j = a.begin * kStrip; j < a.end * kStrip; j += kStrip) {
+    for (int64_t p = 0; p < t.parts; ++p)
+      for (int64_t i = 0; i < kStrip * kStep; i += W)
+        store(a.scratch + p * kStrip * kStep + i, load(a.z + (p * part + j) * kStep + i));
+    int64_t blocks = t.parts;
+    for (int i = t.outer - 1; i >= 0; --i) {
+      blocks /= t.stage[i].radix;
+      any_pass<T, true>(a.scratch, t.stage[i].radix, t.stage[i].roots, blocks, t.parts * kStrip / blocks);
+    }
+    for (int64_t p = 0; p < t.parts; ++p) {
+      for (int h = 0; h < 2; ++h)
+        merge_columns(t, real, imaginary, a.scratch + (p * kStrip + h * W) * kStep,
+                      [&](int q, auto v) { store(sums[q] + h * W, v); });
+      for (int q = real ? 0 : W; q < (imaginary ? 2 * W : W); ++q) {
+        const int64_t at = p * part + j + q * t.vectors - a.shift;
+        write(a, at, load(sums[q]));
+        write(a, at + W, load(sums[q] + W));
+        if (at + 2 * kStrip > a.last) continue;
+        prefetch_write(reinterpret_cast<const float*>(a.y + at + kStrip));
+        if (a.post) prefetch_line(a.post + at + kStrip);
+        if (a.u) prefetch_line(a.u + at + kStrip);
+        if (a.u && a.pre) prefetch_line(a.pre + at + kStrip);
+      }
+    }
+  }
 }
 
 template <class T>
 static void store_rows(const StoreArgs<T>& a) {
   constexpr int W = Lanes<T>::kCount;
-  constexpr int64_t kStep = 2 * W;
   const Transform<T>& t = *a.transform;
-  const int64_t part = t.vectors / t.parts;
   const bool real = a.first + a.shift<t.points, imaginary = a.last + a.shift> t.points;
+  if (t.outer > 0) return store_strips(a, real, imaginary);
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
     touch_lines(a.touch, j);
-    if (t.outer == 0) {
-      store_columns(a, j, real, imaginary, a.z + j * kStep);
-      continue;
-    }
-    for (int64_t p = 0; p < t.parts; ++p)
-      for (int64_t i = 0; i < W * kStep; i += W)
-        store(a.scratch + p * W * kStep + i, load(a.z + (p * part + j) * kStep + i));
-    int64_t blocks = t.parts;
-    for (int s = t.outer - 1; s >= 0; --s) {
-      blocks /= t.stage[s].radix;
-      any_pass<T, true>(a.scratch, t.stage[s].radix, t.stage[s].roots, blocks, t.parts * W / blocks);
-    }
-    for (int64_t p = 0; p < t.parts; ++p) store_columns(a, p * part + j, real, imaginary, a.scratch + p * W * kStep);
+    // W streams of real parts are points = W * vectors elements: the imaginary ones go on where they end.
+    merge_columns(t, real, imaginary, a.z + j * 2 * W,
+                  [&](int q, auto v) { write(a, j - a.shift + q * t.vectors, v); });
   }
 }
 

@@ -13,9 +13,6 @@
 namespace omniconv::fft {
 namespace {
 
-// From this size on all threads work on one row: two rows in flight would not fit an L3 cache of 32 MiB together with
-// spectrum and arrays.
-constexpr size_t kTogetherBytes = size_t{2} << 20;
 // Rows up to this size are fetched one pass before they are used; see Touch.
 constexpr int64_t kShortBytes = int64_t{64} << 10;
 constexpr int64_t kPackedRows = 16;  // a cache line of float32 channels
@@ -218,7 +215,6 @@ struct Engine<T>::Job {
       out.bias = rows.bias.data ? *rows.bias.row(ib, ic, ih + r) : T(0);
       if (later) out.activation = Activation::none;
       const bool brief = std::max(e.segment(), e.block_outputs()) * int64_t(sizeof(T)) <= kShortBytes;
-      in.touch.ahead = out.touch.ahead = !brief;
       if (brief) {
         in.touch.read[0] = out.post ? out.post + from : nullptr;
         in.touch.write = out.y + from;
@@ -274,7 +270,8 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
   };
   const Transform<T>& t = tables_->transform();
   const int64_t tasks = lines * geometry_.blocks;
-  if (threads > 1 && t.outer > 0 && (z_bytes() >= kTogetherBytes || tasks < 2 * threads)) {
+  // Several threads on one row only where there are too few rows: every row then waits three times for the slowest.
+  if (t.outer > 0 && tasks < threads) {
     // Scratch of all workers lies where the z of the second one would: there are two workers, so there is room.
     char* scratches = workspace + thread_bytes();
     for (int64_t task = 0; task < tasks; ++task)

@@ -60,7 +60,10 @@ class Engine {
   size_t pack_bytes() const;
   size_t thread_bytes() const { return z_bytes() + scratch_bytes_aligned() + pack_bytes(); }
   size_t scratch_bytes_aligned() const { return (scratch_bytes() + 63) / 64 * 64; }
-  int64_t columns() const { return tables_->transform().vectors / tables_->transform().parts / kernels_.lanes; }
+  int64_t columns() const {  // in the units of LoadArgs
+    const Transform<T>& t = tables_->transform();
+    return t.vectors / t.parts / (t.outer ? 2 * kernels_.lanes : kernels_.lanes);
+  }
   Source<T> source(const T* data, const T* gate, int64_t block) const;
   void convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const;
   void convolve_together(LoadArgs<T> in, StoreArgs<T> out, const T* spectrum, char* scratch, int threads) const;

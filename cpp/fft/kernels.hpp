@@ -49,24 +49,24 @@ struct Source {
   int64_t before, after;  // but for so many on each side (at most a row), which are those of the other end
 };
 
-// What is wanted soon. The first and the last pass walk W streams at once, which defeats the prefetching of hardware: a
-// row that comes from memory took twice the time of its arithmetic. Short rows: the arrays of the pass to come, from
-// begin to end, while this pass runs. Long ones: the same streams, some lines ahead.
+// Arrays of the pass to come, `count` elements each, to be fetched while this pass runs. The first and the last pass
+// walk W streams at once, which defeats the prefetching of hardware: a row that comes from memory took twice the time
+// of its arithmetic.
 template <class T>
 struct Touch {
   const T* read[2];  // null: nothing
   const T* write;
-  int64_t count;  // elements of each
-  bool ahead;     // the other way
+  int64_t count;
 };
 
-// Columns [begin, end) of the first pass, in units of W. With outer stages a column stands for `parts` of them.
+// Columns [begin, end) of the first pass, in units of W. With outer stages a column stands for `parts` of them, and the
+// unit is 2 W.
 template <class T>
 struct LoadArgs {
   const Transform<T>* transform;
   Source<T> source;
   T* z;
-  T* scratch;  // parts * W complex vectors; not used without outer stages
+  T* scratch;  // parts * 2 W complex vectors; not used without outer stages
   int64_t begin, end;
   Touch<T> touch{};
 };

@@ -105,9 +105,9 @@ Tables<T>::Tables(int64_t points, int lanes) {
   const int64_t bytes = points * 2 * int64_t(sizeof(T));
   if (bytes > kOuterBytes)
     while (t.outer < t.stages - 1 && bytes / t.parts > kBlockBytes && t.parts * all[t.outer] <= kMaxParts &&
-           t.vectors / (t.parts * all[t.outer]) % lanes == 0)
+           t.vectors / (t.parts * all[t.outer]) % (2 * lanes) == 0)
       t.parts *= all[t.outer++];
-  scratch_ = t.outer ? size_t(t.parts) * lanes * lanes * 2 * sizeof(T) : 0;
+  scratch_ = t.outer ? size_t(t.parts) * 2 * lanes * lanes * 2 * sizeof(T) : 0;
 
   size_t count = size_t(2 * lanes);
   int64_t blocks = 1;
