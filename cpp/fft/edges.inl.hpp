@@ -129,7 +129,9 @@ static void load_strips(const LoadArgs<T>& a, bool real) {
           store(re[q] + h * W, read(s, at + h * W));
           if (!real) store(im[q] + h * W, read(s, at + t.points + h * W));
         }
-        prefetch_line(s.data + at + kStrip);
+        prefetch_line(s.data + at + part);  // the next parts, from L3 to L2
+        if (s.gate) prefetch_line(s.gate + at + part);
+        prefetch_line(s.data + at + kStrip);  // the next strip, from memory to L3
         if (s.gate) prefetch_line(s.gate + at + kStrip);
       }
       for (int h = 0; h < 2; ++h)

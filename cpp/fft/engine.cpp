@@ -240,14 +240,14 @@ struct Engine<T>::Job {
 };
 
 template <class T>
-size_t Engine<T>::workspace_bytes(int threads) const {
-  return size_t(threads) * thread_bytes();
+size_t Engine<T>::workspace_bytes(int threads, bool strided) const {
+  return size_t(threads) * thread_bytes(strided);
 }
 
 template <class T>
 void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
-  const bool strided = rows.u.strided() || rows.pre.strided() || rows.post.strided() || rows.post2.strided() ||
-                       rows.y.strided() || rows.y2.strided();
+  const bool strided = rows.strided();
+  const size_t each = thread_bytes(strided);
   const int64_t size = strided ? group() : 1;
   const int64_t groups = (rows.channels + size - 1) / size;
   const int64_t lines = rows.kernels * groups * rows.batch;  // batch innermost: samples share a spectrum
@@ -273,7 +273,7 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
   // Several threads on one row only where there are too few rows: every row then waits three times for the slowest.
   if (t.outer > 0 && tasks < threads) {
     // Scratch of all workers lies where the z of the second one would: there are two workers, so there is room.
-    char* scratches = workspace + thread_bytes();
+    char* scratches = workspace + each;
     for (int64_t task = 0; task < tasks; ++task)
       job(task / geometry_.blocks, task % geometry_.blocks, workspace).run(threads, scratches);
     return;
@@ -281,11 +281,11 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
   if (geometry_.blocks == 1)
     parallel_for((lines + share - 1) / share, threads, [&](int64_t task, int worker) {
       for (int64_t line = task * share; line < std::min(lines, (task + 1) * share); ++line)
-        job(line, 0, workspace + worker * thread_bytes()).run(1, nullptr);
+        job(line, 0, workspace + worker * each).run(1, nullptr);
     });
   else
     parallel_for(tasks, threads, [&](int64_t task, int worker) {
-      job(task / geometry_.blocks, task % geometry_.blocks, workspace + worker * thread_bytes()).run(1, nullptr);
+      job(task / geometry_.blocks, task % geometry_.blocks, workspace + worker * each).run(1, nullptr);
     });
 }
 

@@ -26,6 +26,10 @@ struct Rows {
   View<const T> spectrum;  // row (b, c, h); t is 1
   Activation activation = Activation::none;
   double negative_slope = 0.01;
+
+  bool strided() const {
+    return u.strided() || pre.strided() || post.strided() || post2.strided() || y.strided() || y2.strided();
+  }
 };
 
 // Thread-safe and immutable. T is float or double.
@@ -43,7 +47,8 @@ class Engine {
   void transform(const T* lags, T* room, char* scratch, T* spectrum) const;
   size_t scratch_bytes() const { return tables_ ? tables_->scratch_bytes() : 0; }
 
-  size_t workspace_bytes(int threads) const;
+  // `strided`: room to pack rows whose elements are not adjacent.
+  size_t workspace_bytes(int threads, bool strided) const;
   void run(const Rows<T>& rows, char* workspace, int threads) const;
 
   // dlags[(c, h) or (b, c, h)] [span + 1] = sums over samples (unless per_sample) of grad (rows.y) times v.
@@ -58,7 +63,7 @@ class Engine {
   int64_t segment() const;        // elements of u that one block reads
   int64_t block_outputs() const;  // at most
   size_t pack_bytes() const;
-  size_t thread_bytes() const { return z_bytes() + scratch_bytes_aligned() + pack_bytes(); }
+  size_t thread_bytes(bool strided) const { return z_bytes() + scratch_bytes_aligned() + (strided ? pack_bytes() : 0); }
   size_t scratch_bytes_aligned() const { return (scratch_bytes() + 63) / 64 * 64; }
   int64_t columns() const {  // in the units of LoadArgs
     const Transform<T>& t = tables_->transform();

@@ -172,13 +172,14 @@ struct FftConvPlan::Impl {
   int64_t outputs(FftDirection d) const { return d == FftDirection::forward ? map.out : map.in; }
 
   template <class T>
-  size_t workspace_bytes(int threads) const {
+  size_t workspace_bytes(int threads, bool strided) const {
     if (reference()) return size_t(threads) * (size_t(map.in + map.out) * (sizeof(T) + sizeof(double)) + 128);
-    return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads),
-                    engine<T>(FftDirection::adjoint).workspace_bytes(threads));
+    return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads, strided),
+                    engine<T>(FftDirection::adjoint).workspace_bytes(threads, strided));
   }
-  size_t workspace_bytes(int threads) const {
-    return desc.dtype == DType::float32 ? workspace_bytes<float>(threads) : workspace_bytes<double>(threads);
+  size_t workspace_bytes(int threads, bool strided) const {
+    return desc.dtype == DType::float32 ? workspace_bytes<float>(threads, strided)
+                                        : workspace_bytes<double>(threads, strided);
   }
 
   template <class T>
@@ -291,7 +292,7 @@ void FftConvPlan::Impl::check(const FftSpectrum::Impl& s, const FftConvOperands&
 template <class T>
 void FftConvPlan::Impl::run_reference(const Rows<T>& rows, FftDirection direction, char* workspace, int threads) const {
   const int64_t in = inputs(direction), out = outputs(direction);
-  const size_t each = workspace_bytes<T>(1);
+  const size_t each = workspace_bytes<T>(1, false);
   parallel_for(rows.batch * rows.kernels * rows.channels, threads, [&](int64_t task, int worker) {
     double* sums = reinterpret_cast<double*>(workspace + worker * each);
     T* v = reinterpret_cast<T*>(sums + map.in + map.out);
@@ -433,10 +434,20 @@ FftSpectrum FftConvPlan::transform(const TensorView& k, const TensorView& revers
   return FftSpectrum(std::move(to));
 }
 
+namespace {
+
+bool strided(const FftConvOperands& o) {
+  for (const TensorView* v : {&o.u, &o.out, &o.pre_gate, &o.post_gate, &o.out2, &o.post_gate2})
+    if (v->defined() && rows_of<char>(*v).strided()) return true;
+  return false;
+}
+
+}  // namespace
+
 void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o) const {
   impl_->check(*spectrum.impl_, o);  // before memory is taken
   const int threads = num_threads();
-  const size_t bytes = impl_->workspace_bytes(threads);
+  const size_t bytes = impl_->workspace_bytes(threads, strided(o));
   const ScopedWorkspace memory(bytes);
   run(spectrum, o, memory.data(), bytes);
 }
@@ -444,10 +455,11 @@ void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o) con
 void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o, void* workspace, size_t bytes) const {
   impl_->check(*spectrum.impl_, o);
   int threads = num_threads();
-  while (threads > 1 && impl_->workspace_bytes(threads) > bytes) --threads;
-  if (!workspace || impl_->workspace_bytes(threads) > bytes)
+  const bool apart = strided(o);
+  while (threads > 1 && impl_->workspace_bytes(threads, apart) > bytes) --threads;
+  if (!workspace || impl_->workspace_bytes(threads, apart) > bytes)
     invalid("workspace has " + std::to_string(bytes) + " bytes; needed are " +
-            std::to_string(impl_->workspace_bytes(1)));
+            std::to_string(impl_->workspace_bytes(1, apart)));
   if (impl_->desc.dtype == DType::float32)
     impl_->run<float>(*spectrum.impl_, o, static_cast<char*>(workspace), threads);
   else
@@ -482,7 +494,7 @@ void FftConvPlan::kernel_gradient(const TensorView& u, const TensorView& pre_gat
 const FftConvDesc& FftConvPlan::desc() const { return impl_->desc; }
 int64_t FftConvPlan::output_length() const { return impl_->map.out; }
 const std::string& FftConvPlan::algorithm() const { return impl_->algorithm; }
-size_t FftConvPlan::workspace_bytes() const { return impl_->workspace_bytes(num_threads()); }
+size_t FftConvPlan::workspace_bytes(bool strided) const { return impl_->workspace_bytes(num_threads(), strided); }
 int64_t FftConvPlan::transform_length() const {
   if (impl_->f32) return 2 * impl_->f32->forward.geometry().points;
   return 2 * impl_->f64->forward.geometry().points;

@@ -100,7 +100,7 @@ void bind_fft(nb::module_& m) {
       .def_prop_ro("output_length", &FftConvPlan::output_length)
       .def_prop_ro("algorithm", &FftConvPlan::algorithm)
       .def_prop_ro("transform_length", &FftConvPlan::transform_length)
-      .def_prop_ro("workspace_bytes", &FftConvPlan::workspace_bytes);
+      .def_prop_ro("workspace_bytes", [](const FftConvPlan& plan) { return plan.workspace_bytes(); });
 
   m.def(
       "fft_conv_algorithms",

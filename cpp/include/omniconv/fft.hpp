@@ -94,7 +94,8 @@ class OMNICONV_API FftConvPlan {
   // With a spectrum of direction adjoint `u` are gradients [B, H, Lout] or [B, C, H, Lout], `out` has L elements per
   // row and as many rows as `u`. Allocates from the calling thread's arena; see the other form for none at all.
   void run(const FftSpectrum& spectrum, const FftConvOperands& operands) const;
-  // `workspace`: at least workspace_bytes() bytes, aligned to 64. Allocates nothing.
+  // `workspace`: at least workspace_bytes() bytes, aligned to 64, or workspace_bytes(true) where elements of rows are
+  // not adjacent in some array. Allocates nothing.
   void run(const FftSpectrum& spectrum, const FftConvOperands& operands, void* workspace, size_t bytes) const;
 
   // Gradients of the kernels, `dk` and, where there is one, `dreverse`, from those of conv (`grad`, shaped like y):
@@ -106,7 +107,7 @@ class OMNICONV_API FftConvPlan {
   int64_t output_length() const;
   const std::string& algorithm() const;  // the one that runs
   int64_t transform_length() const;      // real elements of one transform; 0: none
-  size_t workspace_bytes() const;        // with the current number of threads
+  size_t workspace_bytes(bool strided = false) const;  // with the current number of threads
   std::string explain() const;           // a few lines for people
 
  private:
