@@ -180,7 +180,7 @@ class KernelSpectrum:
         import numpy as np
 
         kernel = _kernel(k, k_rev, bool(per_sample))
-        kept = [None if a is None else np.array(a) for a in (kernel.array, kernel.reverse)]
+        kept = [None if a is None else np.asarray(a).copy() for a in (kernel.array, kernel.reverse)]
         self._kernel = kernel._replace(array=kept[0], reverse=kept[1])
         self._plan = self._kernel.plan(mode, self._length, algorithm)
         self._spectrum = self._kernel.spectrum(self._plan)
@@ -450,6 +450,36 @@ def _as(like: Described, host: Described, array: Any) -> Any:
     if like.kind == "torch":
         return sys.modules["torch"].from_numpy(array)
     return finish(like, array)
+
+
+def linear(
+    op: str, a: Any, b: Any, *, mode: str, length: int, taps: int, per_sample: bool = False, algorithm: str = "auto"
+) -> Any:
+    """The convolution alone and its transposes, for frameworks that differentiate by themselves; NumPy arrays.
+
+    "forward": (v, k) to y. "adjoint": (grad of y, k) to grad of v. "kernel": (v, grad of y) to grad of k.
+    `length` and `taps` are L and K of the forward convolution, rows are [B, H, L] or of y [B, C, H, L].
+    """
+    import numpy as np
+
+    plan = plan_of(str(a.dtype), mode, length, taps, 0, algorithm)
+    if op == "kernel":
+        dk = np.empty((*_kernel_rows(b.shape, per_sample), taps), a.dtype)
+        plan.kernel_gradient(a, None, b, dk, None, per_sample)
+        return dk
+    spectrum = plan.transform(b, None, per_sample, op == "adjoint")
+    wide = b.ndim == 3 and not per_sample
+    if op == "adjoint":
+        y = np.empty((*a.shape[:-1], length), a.dtype)
+        plan.run(spectrum, a, y)
+        return y.sum(1) if wide else y
+    y = np.empty((a.shape[0], *(b.shape[:1] if wide else ()), a.shape[1], plan.output_length), a.dtype)
+    plan.run(spectrum, a, y)
+    return y
+
+
+def _kernel_rows(y_shape: tuple[int, ...], per_sample: bool) -> tuple[int, ...]:
+    return y_shape[:-1] if per_sample else y_shape[1:-1]
 
 
 def fft_conv_algorithms(
