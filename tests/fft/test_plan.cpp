@@ -8,6 +8,7 @@
 
 #include "core/workspace.hpp"
 #include "fft/transform.hpp"
+#include "omniconv/context.hpp"
 #include "omniconv/fft.hpp"
 
 namespace omniconv {
