@@ -34,7 +34,7 @@ static OMNICONV_INLINE void top_merge(Complex<T>* x, const T* top, int node) {
 
 // Elements [at, at + W) of the row, at its ends or outside of it.
 template <class T>
-static __attribute__((noinline)) void read_edge(const Source<T>& s, int64_t at, T* lanes) {
+static __attribute__((noinline)) void read_edge(Source<T> s, int64_t at, T* lanes) {
   constexpr int64_t W = Lanes<T>::kCount;
   for (int64_t i = 0; i < W; ++i) {
     int64_t k = at + i;
@@ -55,7 +55,7 @@ static OMNICONV_INLINE typename Lanes<T>::Vector read(const Source<T>& s, int64_
   }
   if (at + W <= -s.before || at >= s.size + s.after) return typename Lanes<T>::Vector{};
   T lanes[W];
-  read_edge(s, at, lanes);
+  read_edge(Source<T>(s), at, lanes);
   return load(lanes);
 }
 
@@ -149,8 +149,9 @@ static void load_strips(const LoadArgs<T>& a, bool real) {
 }
 
 template <class T>
-static void load_rows(const LoadArgs<T>& a) {
+static void load_rows(const LoadArgs<T>& args) {
   constexpr int W = Lanes<T>::kCount;
+  const LoadArgs<T> a = args;  // which no store to z can change
   const Transform<T>& t = *a.transform;
   const bool real = !reaches(a.source, t.points, 2 * t.points);
   if (t.outer > 0) return load_strips(a, real);
@@ -206,7 +207,7 @@ static OMNICONV_INLINE void write_part(const StoreArgs<T>& a, int64_t at, int64_
 
 // Of outputs [at, at + W) those inside of [first, last).
 template <class T>
-static __attribute__((noinline)) void write_edge(const StoreArgs<T>& a, int64_t at, const T* lanes) {
+static __attribute__((noinline)) void write_edge(StoreArgs<T> a, int64_t at, const T* lanes) {
   constexpr int64_t W = Lanes<T>::kCount;
   if (at >= a.last || at + W <= a.first) return;
   const int64_t from = at >= a.first ? 0 : a.first - at, to = at + W <= a.last ? W : a.last - at;
@@ -218,7 +219,7 @@ static OMNICONV_INLINE void write(const StoreArgs<T>& a, int64_t at, typename La
   if (at >= a.first && at + W <= a.last) return write_part<T, true>(a, at, 0, W, v);
   T lanes[W];
   store(lanes, v);
-  write_edge(a, at, lanes);
+  write_edge(StoreArgs<T>(a), at, lanes);  // a copy: the address of the caller's own is nobody's
 }
 
 // The last pass back: put(q, v) takes the vectors of real parts q < W, then, as q + W, the negated imaginary ones.
@@ -293,8 +294,9 @@ static void store_strips(const StoreArgs<T>& a, bool real, bool imaginary) {
 }
 
 template <class T>
-static void store_rows(const StoreArgs<T>& a) {
+static void store_rows(const StoreArgs<T>& args) {
   constexpr int W = Lanes<T>::kCount;
+  const StoreArgs<T> a = args;  // which no store to y can change
   const Transform<T>& t = *a.transform;
   const bool real = a.first + a.shift<t.points, imaginary = a.last + a.shift> t.points;
   if (t.outer > 0) return store_strips(a, real, imaginary);
