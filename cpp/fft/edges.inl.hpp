@@ -111,50 +111,12 @@ static OMNICONV_INLINE void split_columns(const Transform<T>& t, bool real, Re&&
   for (int q = 0; q < W; ++q) store(z + q * 2 * W + W, part[q]);
 }
 
-// With outer stages: strips of 2 W columns, 64 bytes or more of every stream. A power of two between streams puts them
-// all into one or two sets of the caches, so that a line fetched for half of it would be gone before the other half.
-template <class T>
-static void load_strips(const LoadArgs<T>& a, bool real) {
-  constexpr int W = Lanes<T>::kCount;
-  constexpr int64_t kStep = 2 * W, kStrip = 2 * W;
-  const Transform<T>& t = *a.transform;
-  const Source<T>& s = a.source;
-  const int64_t part = t.vectors / t.parts;
-  T re[W][kStrip], im[W][kStrip];
-  for (int64_t j = a.begin * kStrip; j < a.end * kStrip; j += kStrip) {
-    for (int64_t p = 0; p < t.parts; ++p) {
-      for (int q = 0; q < W; ++q) {
-        const int64_t at = s.first + p * part + j + q * t.vectors;
-        for (int h = 0; h < 2; ++h) {
-          store(re[q] + h * W, read(s, at + h * W));
-          if (!real) store(im[q] + h * W, read(s, at + t.points + h * W));
-        }
-        prefetch_line(s.data + at + part);  // the next parts, from L3 to L2
-        if (s.gate) prefetch_line(s.gate + at + part);
-        prefetch_line(s.data + at + kStrip);  // the next strip, from memory to L3
-        if (s.gate) prefetch_line(s.gate + at + kStrip);
-      }
-      for (int h = 0; h < 2; ++h)
-        split_columns(
-            t, real, [&](int q) { return load(re[q] + h * W); }, [&](int q) { return load(im[q] + h * W); },
-            a.scratch + (p * kStrip + h * W) * kStep);
-    }
-    int64_t blocks = 1;
-    for (int i = 0; i < t.outer; blocks *= t.stage[i++].radix)
-      any_pass<T, false>(a.scratch, t.stage[i].radix, t.stage[i].roots, blocks, t.parts * kStrip / blocks);
-    for (int64_t p = 0; p < t.parts; ++p)
-      for (int64_t i = 0; i < kStrip * kStep; i += W)
-        store(a.z + (p * part + j) * kStep + i, load(a.scratch + p * kStrip * kStep + i));
-  }
-}
-
 template <class T>
 static void load_rows(const LoadArgs<T>& args) {
   constexpr int W = Lanes<T>::kCount;
   const LoadArgs<T> a = args;  // which no store to z can change
   const Transform<T>& t = *a.transform;
   const bool real = !reaches(a.source, t.points, 2 * t.points);
-  if (t.outer > 0) return load_strips(a, real);
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
     touch_lines(a.touch, j);
     const int64_t at = a.source.first + j;
@@ -258,48 +220,12 @@ static OMNICONV_INLINE void merge_columns(const Transform<T>& t, bool real, bool
     }
 }
 
-// As load_strips.
-template <class T>
-static void store_strips(const StoreArgs<T>& a, bool real, bool imaginary) {
-  constexpr int W = Lanes<T>::kCount;
-  constexpr int64_t kStep = 2 * W, kStrip = 2 * W;
-  const Transform<T>& t = *a.transform;
-  const int64_t part = t.vectors / t.parts;
-  T sums[2 * W][kStrip];
-  for (int64_t j = a.begin * kStrip; j < a.end * kStrip; j += kStrip) {
-    for (int64_t p = 0; p < t.parts; ++p)
-      for (int64_t i = 0; i < kStrip * kStep; i += W)
-        store(a.scratch + p * kStrip * kStep + i, load(a.z + (p * part + j) * kStep + i));
-    int64_t blocks = t.parts;
-    for (int i = t.outer - 1; i >= 0; --i) {
-      blocks /= t.stage[i].radix;
-      any_pass<T, true>(a.scratch, t.stage[i].radix, t.stage[i].roots, blocks, t.parts * kStrip / blocks);
-    }
-    for (int64_t p = 0; p < t.parts; ++p) {
-      for (int h = 0; h < 2; ++h)
-        merge_columns(t, real, imaginary, a.scratch + (p * kStrip + h * W) * kStep,
-                      [&](int q, auto v) { store(sums[q] + h * W, v); });
-      for (int q = real ? 0 : W; q < (imaginary ? 2 * W : W); ++q) {
-        const int64_t at = p * part + j + q * t.vectors - a.shift;
-        write(a, at, load(sums[q]));
-        write(a, at + W, load(sums[q] + W));
-        if (at + 2 * kStrip > a.last) continue;
-        prefetch_write(reinterpret_cast<const float*>(a.y + at + kStrip));
-        if (a.post) prefetch_line(a.post + at + kStrip);
-        if (a.u) prefetch_line(a.u + at + kStrip);
-        if (a.u && a.pre) prefetch_line(a.pre + at + kStrip);
-      }
-    }
-  }
-}
-
 template <class T>
 static void store_rows(const StoreArgs<T>& args) {
   constexpr int W = Lanes<T>::kCount;
   const StoreArgs<T> a = args;  // which no store to y can change
   const Transform<T>& t = *a.transform;
   const bool real = a.first + a.shift<t.points, imaginary = a.last + a.shift> t.points;
-  if (t.outer > 0) return store_strips(a, real, imaginary);
   for (int64_t j = a.begin * W; j < a.end * W; j += W) {
     touch_lines(a.touch, j);
     // W streams of real parts are points = W * vectors elements: the imaginary ones go on where they end.
@@ -310,8 +236,9 @@ static void store_rows(const StoreArgs<T>& args) {
 
 template <class T>
 static Kernels<T> make_kernels() {
-  return {Lanes<T>::kCount,      load_rows<T>,          store_rows<T>, walk<T, Way::convolve>,
-          walk<T, Way::forward>, walk<T, Way::inverse>, correlate<T>,  scale<T>};
+  return {Lanes<T>::kCount,       load_rows<T>,          store_rows<T>,
+          walk<T, Way::convolve>, walk<T, Way::forward>, walk<T, Way::inverse>,
+          stage_columns<T>,       correlate<T>,          scale<T>};
 }
 
 static AllKernels all_kernels() { return {make_kernels<float>(), make_kernels<double>()}; }

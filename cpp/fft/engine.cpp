@@ -13,6 +13,7 @@
 namespace omniconv::fft {
 namespace {
 
+constexpr size_t kTogetherBytes = size_t{256} << 10;  // less is done by the time that all threads have been woken
 // Rows up to this size are fetched one pass before they are used; see Touch.
 constexpr int64_t kShortBytes = int64_t{64} << 10;
 constexpr int64_t kPackedRows = 16;  // a cache line of float32 channels
@@ -85,7 +86,7 @@ Source<T> Engine<T>::source(const T* data, const T* gate, int64_t block) const {
 }
 
 template <class T>
-void Engine<T>::transform(const T* lags, T* room, char* scratch, T* spectrum) const {
+void Engine<T>::transform(const T* lags, T* room, T* spectrum) const {
   const int64_t n = 2 * geometry_.points;
   std::fill(room, room + n, T(0));
   for (int64_t i = 0; i <= map_.span(); ++i) {
@@ -93,9 +94,9 @@ void Engine<T>::transform(const T* lags, T* room, char* scratch, T* spectrum) co
     room[at < 0 ? at + n : at] = at < 0 ? -lags[i] : lags[i];
   }
   const Transform<T>& t = tables_->transform();
-  const LoadArgs<T> in{&t, {room, nullptr, n, 0, 0, 0}, spectrum, reinterpret_cast<T*>(scratch), 0, columns()};
+  const LoadArgs<T> in{&t, {room, nullptr, n, 0, 0, 0}, spectrum, 0, columns(), {}};
   kernels_.load(in);
-  kernels_.forward({&t, spectrum, nullptr, 0, t.parts});
+  kernels_.forward({&t, spectrum, nullptr, 0, 0, 1});
   kernels_.scale(spectrum, t.vectors, T(1) / T(geometry_.points));  // what the inverse leaves out
 }
 
@@ -103,31 +104,40 @@ template <class T>
 void Engine<T>::convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const {
   const Transform<T>& t = tables_->transform();
   kernels_.load(in);
-  kernels_.convolve({&t, in.z, spectrum, 0, t.parts});
+  kernels_.convolve({&t, in.z, spectrum, 0, 0, 1});
   kernels_.store(out);
 }
 
-// All threads on one row: three sweeps, each over independent columns or blocks.
+// All threads on one row: sweeps over independent columns down to stage 2, whose blocks are independent again.
 template <class T>
-void Engine<T>::convolve_together(LoadArgs<T> in, StoreArgs<T> out, const T* spectrum, char* scratch,
+void Engine<T>::convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum,
                                   int threads) const {
   const Transform<T>& t = tables_->transform();
-  const int64_t all = columns(), chunk = std::max<int64_t>(1, all / (8 * threads));
-  const int64_t tasks = (all + chunk - 1) / chunk;
-  const auto room = [&](int worker) { return reinterpret_cast<T*>(scratch + worker * scratch_bytes_aligned()); };
-  parallel_for(tasks, threads, [&](int64_t task, int worker) {
+  const auto chunks = [&](int64_t count, auto&& body) {
+    const int64_t chunk = std::max<int64_t>(1, count / (4 * threads));
+    parallel_for((count + chunk - 1) / chunk, threads,
+                 [&](int64_t task, int) { body(task * chunk, std::min(count, (task + 1) * chunk)); });
+  };
+  const int depth = std::min(2, t.stages - 1);
+  const auto sweep = [&](int stage, bool inverse) {
+    const int64_t blocks = t.vectors / t.stage[stage].length, columns = t.stage[stage].length / t.stage[stage].radix;
+    for (int64_t b = 0; b < blocks; ++b)
+      chunks(columns, [&](int64_t begin, int64_t end) { kernels_.stage(t, in.z, stage, b, begin, end, inverse); });
+  };
+  chunks(columns(), [&](int64_t begin, int64_t end) {
     LoadArgs<T> a = in;
-    a.scratch = room(worker);
-    a.begin = task * chunk;
-    a.end = std::min(all, a.begin + chunk);
+    a.begin = begin;
+    a.end = end;
     kernels_.load(a);
   });
-  parallel_for(t.parts, threads, [&](int64_t task, int) { kernels_.convolve({&t, in.z, spectrum, task, task + 1}); });
-  parallel_for(tasks, threads, [&](int64_t task, int worker) {
+  for (int s = 0; s < depth; ++s) sweep(s, false);
+  parallel_for(t.vectors / t.stage[depth].length, threads,
+               [&](int64_t block, int) { kernels_.convolve({&t, in.z, spectrum, depth, block, block + 1}); });
+  for (int s = depth - 1; s >= 0; --s) sweep(s, true);
+  chunks(columns(), [&](int64_t begin, int64_t end) {
     StoreArgs<T> a = out;
-    a.scratch = room(worker);
-    a.begin = task * chunk;
-    a.end = std::min(all, a.begin + chunk);
+    a.begin = begin;
+    a.end = end;
     kernels_.store(a);
   });
 }
@@ -139,7 +149,6 @@ struct Engine<T>::Job {
   const Rows<T>& rows;
   int64_t ib, ic, ih, count, block;
   T* z;
-  T* scratch;
   T* pack;
   const T* next_u = nullptr;  // what the job after this one begins with
   const T* next_pre = nullptr;
@@ -175,7 +184,6 @@ struct Engine<T>::Job {
     StoreArgs<T> out{};
     out.transform = t;
     out.z = z;
-    out.scratch = scratch;
     out.end = e.tables_ ? e.columns() : 0;
     out.first = first_output();
     out.last = last_output();
@@ -185,7 +193,7 @@ struct Engine<T>::Job {
     return out;
   }
 
-  void run(int threads, char* scratches) {
+  void run(int threads) {
     int64_t low, high;
     reach(&low, &high);
     const int64_t from = first_output(), to = last_output();
@@ -199,9 +207,8 @@ struct Engine<T>::Job {
     const bool later = sizeof(T) == 8 && rows.activation != Activation::none;
     for (int64_t r = 0; r < count; ++r) {
       const Transform<T>* t = &e.tables_->transform();
-      LoadArgs<T> in{t, e.source(u.row + r * u.next, pre.row ? pre.row + r * pre.next : nullptr, block),
-                     z, scratch,
-                     0, e.columns()};
+      LoadArgs<T> in{
+          t, e.source(u.row + r * u.next, pre.row ? pre.row + r * pre.next : nullptr, block), z, 0, e.columns(), {}};
       StoreArgs<T> out = store_args(t);
       out.y = y.row + r * y.next;
       out.post = !later && post.row ? post.row + r * post.next : nullptr;
@@ -225,7 +232,7 @@ struct Engine<T>::Job {
       }
       const T* spectrum = rows.spectrum.row(ib, ic, ih + r);
       if (threads > 1)
-        e.convolve_together(in, out, spectrum, scratches, threads);
+        e.convolve_together(in, out, spectrum, threads);
       else
         e.convolve_alone(in, out, spectrum);
       if (later)
@@ -258,9 +265,8 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
   const auto job = [&](int64_t line, int64_t block, char* memory) {
     const int64_t ib = line % rows.batch, ih = line / rows.batch % groups * size, ic = line / rows.batch / groups;
     T* z = reinterpret_cast<T*>(memory);
-    T* scratch = reinterpret_cast<T*>(memory + z_bytes());
-    T* pack = reinterpret_cast<T*>(memory + z_bytes() + scratch_bytes_aligned());
-    Job job{*this, rows, ib, ic, ih, std::min(size, rows.channels - ih), block, z, scratch, pack};
+    T* pack = reinterpret_cast<T*>(memory + z_bytes());
+    Job job{*this, rows, ib, ic, ih, std::min(size, rows.channels - ih), block, z, pack};
     if (!strided && geometry_.blocks == 1 && line + 1 < lines) {
       const int64_t nb = (line + 1) % rows.batch, nh = (line + 1) / rows.batch % groups;
       job.next_u = rows.u.row(nb, (line + 1) / rows.batch / groups, nh);
@@ -268,24 +274,21 @@ void Engine<T>::run(const Rows<T>& rows, char* workspace, int threads) const {
     }
     return job;
   };
-  const Transform<T>& t = tables_->transform();
   const int64_t tasks = lines * geometry_.blocks;
-  // Several threads on one row only where there are too few rows: every row then waits three times for the slowest.
-  if (t.outer > 0 && tasks < threads) {
-    // Scratch of all workers lies where the z of the second one would: there are two workers, so there is room.
-    char* scratches = workspace + each;
+  // Several threads on one row only where there are too few rows: every row then waits for the slowest at each sweep.
+  if (tasks < threads && z_bytes() >= kTogetherBytes) {
     for (int64_t task = 0; task < tasks; ++task)
-      job(task / geometry_.blocks, task % geometry_.blocks, workspace).run(threads, scratches);
+      job(task / geometry_.blocks, task % geometry_.blocks, workspace).run(threads);
     return;
   }
   if (geometry_.blocks == 1)
     parallel_for((lines + share - 1) / share, threads, [&](int64_t task, int worker) {
       for (int64_t line = task * share; line < std::min(lines, (task + 1) * share); ++line)
-        job(line, 0, workspace + worker * each).run(1, nullptr);
+        job(line, 0, workspace + worker * each).run(1);
     });
   else
     parallel_for(tasks, threads, [&](int64_t task, int worker) {
-      job(task / geometry_.blocks, task % geometry_.blocks, workspace + worker * each).run(1, nullptr);
+      job(task / geometry_.blocks, task % geometry_.blocks, workspace + worker * each).run(1);
     });
 }
 

@@ -44,8 +44,7 @@ class Engine {
   int64_t spectrum_items() const { return geometry_.points * 2; }
 
   // `lags`: span + 1 values, that of lag lo first. `room`: 2 * points elements.
-  void transform(const T* lags, T* room, char* scratch, T* spectrum) const;
-  size_t scratch_bytes() const { return tables_ ? tables_->scratch_bytes() : 0; }
+  void transform(const T* lags, T* room, T* spectrum) const;
 
   // `strided`: room to pack rows whose elements are not adjacent.
   size_t workspace_bytes(int threads, bool strided) const;
@@ -63,15 +62,11 @@ class Engine {
   int64_t segment() const;        // elements of u that one block reads
   int64_t block_outputs() const;  // at most
   size_t pack_bytes() const;
-  size_t thread_bytes(bool strided) const { return z_bytes() + scratch_bytes_aligned() + (strided ? pack_bytes() : 0); }
-  size_t scratch_bytes_aligned() const { return (scratch_bytes() + 63) / 64 * 64; }
-  int64_t columns() const {  // in the units of LoadArgs
-    const Transform<T>& t = tables_->transform();
-    return t.vectors / t.parts / (t.outer ? 2 * kernels_.lanes : kernels_.lanes);
-  }
+  size_t thread_bytes(bool strided) const { return z_bytes() + (strided ? pack_bytes() : 0); }
+  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
   Source<T> source(const T* data, const T* gate, int64_t block) const;
   void convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const;
-  void convolve_together(LoadArgs<T> in, StoreArgs<T> out, const T* spectrum, char* scratch, int threads) const;
+  void convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   Map map_;
   Geometry geometry_;

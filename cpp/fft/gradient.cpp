@@ -24,7 +24,7 @@ void copy_row(View<const T> v, View<const T> gate, int64_t b, int64_t c, int64_t
 template <class T>
 size_t Engine<T>::gradient_workspace_bytes(int threads) const {
   const size_t rows = aligned(size_t(map_.in + map_.out) * sizeof(T));
-  return size_t(threads) * (3 * z_bytes() + scratch_bytes_aligned() + rows);
+  return size_t(threads) * (3 * z_bytes() + rows);
 }
 
 template <class T>
@@ -38,8 +38,7 @@ void Engine<T>::lag_gradient(const Rows<T>& rows, View<const T> grad, bool per_s
     char* memory = workspace + worker * each;
     T* sum = reinterpret_cast<T*>(memory);
     T *v_z = sum + 2 * t.points, *g_z = v_z + 2 * t.points;
-    T* scratch = reinterpret_cast<T*>(memory + 3 * z_bytes());
-    T* v_row = reinterpret_cast<T*>(memory + 3 * z_bytes() + scratch_bytes_aligned());
+    T* v_row = reinterpret_cast<T*>(memory + 3 * z_bytes());
     T* g_row = v_row + map_.in;
     const int64_t ih = task % rows.channels, ic = task / rows.channels % rows.kernels;
     const int64_t sample = per_sample ? task / rows.channels / rows.kernels : 0;
@@ -49,22 +48,21 @@ void Engine<T>::lag_gradient(const Rows<T>& rows, View<const T> grad, bool per_s
       copy_row(grad, View<const T>{}, ib, ic, ih, map_.out, g_row);
       for (int64_t block = 0; block < geometry_.blocks; ++block) {
         const int64_t from = block * geometry_.step, to = std::min(map_.out, from + geometry_.step);
-        kernels_.load({&t, source(v_row, nullptr, block), v_z, scratch, 0, columns()});
+        kernels_.load({&t, source(v_row, nullptr, block), v_z, 0, columns()});
         // Output o of the block is at position o + shift - block * step; others are zero.
         const Source<T> g{g_row + from, nullptr, to - from, -geometry_.shift, 0, 0};
-        kernels_.load({&t, g, g_z, scratch, 0, columns()});
-        kernels_.forward({&t, v_z, nullptr, 0, t.parts});
-        kernels_.forward({&t, g_z, nullptr, 0, t.parts});
+        kernels_.load({&t, g, g_z, 0, columns()});
+        kernels_.forward({&t, v_z, nullptr, 0, 0, 1});
+        kernels_.forward({&t, g_z, nullptr, 0, 0, 1});
         kernels_.correlate(g_z, v_z, sum, t.vectors, i == 0 && block == 0);
       }
     }
-    kernels_.inverse({&t, sum, nullptr, 0, t.parts});
+    kernels_.inverse({&t, sum, nullptr, 0, 0, 1});
     kernels_.scale(sum, t.vectors, T(1) / T(t.points));
     T* room = v_z;  // all N positions
     StoreArgs<T> out{};
     out.transform = &t;
     out.z = sum;
-    out.scratch = scratch;
     out.end = columns();
     out.last = 2 * t.points;
     out.y = room;

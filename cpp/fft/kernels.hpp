@@ -33,8 +33,6 @@ struct Transform {
   int64_t points;   // n, a multiple of W * W
   int64_t vectors;  // n / W
   int stages;       // at least 1; the last one has blocks of `radix` vectors
-  int outer;        // so many stages are done together with the first pass, on groups of columns
-  int64_t parts;    // product of their radices
   Stage<T> stage[kMaxStages];
   const T* top;  // roots of the first pass: node i of the binary tree below node 1, (re, im)
 };
@@ -59,14 +57,12 @@ struct Touch {
   int64_t count;
 };
 
-// Columns [begin, end) of the first pass, in units of W. With outer stages a column stands for `parts` of them, and the
-// unit is 2 W.
+// Columns [begin, end) of the first pass, in units of W.
 template <class T>
 struct LoadArgs {
   const Transform<T>* transform;
   Source<T> source;
   T* z;
-  T* scratch;  // parts * 2 W complex vectors; not used without outer stages
   int64_t begin, end;
   Touch<T> touch{};
 };
@@ -76,7 +72,6 @@ template <class T>
 struct StoreArgs {
   const Transform<T>* transform;
   const T* z;
-  T* scratch;
   int64_t begin, end;
   int64_t first, last;
   int64_t shift;  // output o is at position o + shift of the transform
@@ -92,12 +87,13 @@ struct StoreArgs {
   Touch<T> touch{};
 };
 
-// Blocks [begin, end) of stage transform->outer. Addresses are those of the whole transform.
+// Blocks [begin, end) of a stage, and all stages below. Addresses are those of the whole transform.
 template <class T>
 struct SpectrumArgs {
   const Transform<T>* transform;
   T* z;
   const T* spectrum;
+  int stage;
   int64_t begin, end;
 };
 
@@ -109,6 +105,8 @@ struct Kernels {
   void (*convolve)(const SpectrumArgs<T>&);  // forward, product with the spectrum, inverse
   void (*forward)(const SpectrumArgs<T>&);   // spectrum is not read
   void (*inverse)(const SpectrumArgs<T>&);
+  // One block of one stage alone, columns [begin, end) of length / radix: for several threads on one row.
+  void (*stage)(const Transform<T>& t, T* z, int stage, int64_t block, int64_t begin, int64_t end, bool inverse);
   // z[i] += a[i] * conj(b[i]), or = where `first`, over complex vectors.
   void (*correlate)(const T* a, const T* b, T* z, int64_t vectors, bool first);
   void (*scale)(T* z, int64_t vectors, T factor);

@@ -111,16 +111,16 @@ struct Butterfly<T, 5> {
 
 // ---- one pass over blocks ----
 
-// One radix over `blocks` blocks of `length` vectors.
+// One radix over `blocks` blocks of `length` vectors; of each block the columns [begin, end) of length / R.
 template <class T, int R, bool INVERSE>
-static void pass(T* z, const T* roots, int64_t blocks, int64_t length) {
+static void pass(T* z, const T* roots, int64_t blocks, int64_t length, int64_t begin, int64_t end) {
   constexpr int kStep = 2 * Lanes<T>::kCount;
   const int64_t part = length / R * kStep;
   for (int64_t b = 0; b < blocks; ++b, roots += (R - 1) * kStep, z += length * kStep) {
     Complex<T> w[R - 1];
 #pragma GCC unroll 4
     for (int i = 0; i < R - 1; ++i) w[i] = Complex<T>::at(roots + i * kStep);
-    for (T* p = z; p < z + part; p += kStep) {
+    for (T* p = z + begin * kStep; p < z + end * kStep; p += kStep) {
       Complex<T> x[R];
 #pragma GCC unroll 5
       for (int i = 0; i < R; ++i) x[i] = Complex<T>::at(p + i * part);
@@ -135,12 +135,12 @@ static void pass(T* z, const T* roots, int64_t blocks, int64_t length) {
 }
 
 template <class T, bool INVERSE>
-static void any_pass(T* z, int radix, const T* roots, int64_t blocks, int64_t length) {
+static void any_pass(T* z, int radix, const T* roots, int64_t blocks, int64_t length, int64_t begin, int64_t end) {
   switch (radix) {
-    case 2: return pass<T, 2, INVERSE>(z, roots, blocks, length);
-    case 3: return pass<T, 3, INVERSE>(z, roots, blocks, length);
-    case 4: return pass<T, 4, INVERSE>(z, roots, blocks, length);
-    default: return pass<T, 5, INVERSE>(z, roots, blocks, length);
+    case 2: return pass<T, 2, INVERSE>(z, roots, blocks, length, begin, end);
+    case 3: return pass<T, 3, INVERSE>(z, roots, blocks, length, begin, end);
+    case 4: return pass<T, 4, INVERSE>(z, roots, blocks, length, begin, end);
+    default: return pass<T, 5, INVERSE>(z, roots, blocks, length, begin, end);
   }
 }
 
@@ -188,12 +188,14 @@ struct Walk {
   void split_blocks(int s, int64_t begin, int64_t end) const {
     const Stage<T>& g = t.stage[s];
     if (WAY != Way::inverse)
-      any_pass<T, false>(z + begin * g.length * kStep, g.radix, roots(s, begin), end - begin, g.length);
+      any_pass<T, false>(z + begin * g.length * kStep, g.radix, roots(s, begin), end - begin, g.length, 0,
+                         g.length / g.radix);
   }
   void merge_blocks(int s, int64_t begin, int64_t end) const {
     const Stage<T>& g = t.stage[s];
     if (WAY != Way::forward)
-      any_pass<T, true>(z + begin * g.length * kStep, g.radix, roots(s, begin), end - begin, g.length);
+      any_pass<T, true>(z + begin * g.length * kStep, g.radix, roots(s, begin), end - begin, g.length, 0,
+                        g.length / g.radix);
   }
   void turn_blocks(int64_t begin, int64_t end) const {
     const int s = t.stages - 1;
@@ -234,7 +236,21 @@ struct Walk {
 
 template <class T, Way WAY>
 static void walk(const SpectrumArgs<T>& a) {
-  Walk<T, WAY>{*a.transform, a.z, a.spectrum}.run(a.transform->outer, a.begin, a.end);
+  Walk<T, WAY>{*a.transform, a.z, a.spectrum}.run(a.stage, a.begin, a.end);
+}
+
+// One block of one stage, columns [begin, end).
+template <class T>
+static void stage_columns(const Transform<T>& t, T* z, int stage, int64_t block, int64_t begin, int64_t end,
+                          bool inverse) {
+  constexpr int kStep = 2 * Lanes<T>::kCount;
+  const Stage<T>& g = t.stage[stage];
+  const T* roots = g.roots + block * (g.radix - 1) * kStep;
+  z += block * g.length * kStep;
+  if (inverse)
+    any_pass<T, true>(z, g.radix, roots, 1, g.length, begin, end);
+  else
+    any_pass<T, false>(z, g.radix, roots, 1, g.length, begin, end);
 }
 
 template <class T>

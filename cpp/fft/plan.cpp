@@ -231,7 +231,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   const int threads = int(std::min<int64_t>(num_threads(), std::max<int64_t>(count, 1)));
   const int64_t span = map.span();
   const size_t lag_items = size_t(span + 1 + 15) / 16 * 16;
-  const size_t each = (lag_items + e.spectrum_items()) * sizeof(T) + (e.scratch_bytes() + 63) / 64 * 64;
+  const size_t each = (lag_items + e.spectrum_items()) * sizeof(T);
   const AlignedBuffer memory(each * threads);
   parallel_for(count, threads, [&](int64_t i, int worker) {
     T* lags = reinterpret_cast<T*>(static_cast<char*>(memory.data()) + worker * each);
@@ -243,7 +243,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
       if (!fft::lag_of(desc, map, at, back, &l)) continue;
       lags[to.direction == FftDirection::forward ? l - map.lo : map.hi - l] += tap(back ? reverse : k, i, at);
     }
-    e.transform(lags, room, reinterpret_cast<char*>(room + e.spectrum_items()), data + i * to.items);
+    e.transform(lags, room, data + i * to.items);
   });
 }
 

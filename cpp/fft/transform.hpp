@@ -21,12 +21,10 @@ class Tables {
   Tables(int64_t points, int lanes);
   const Transform<T>& transform() const { return transform_; }
   size_t bytes() const { return buffer_.size(); }
-  size_t scratch_bytes() const { return scratch_; }  // of one thread, for load and store
 
  private:
   Transform<T> transform_{};
   AlignedBuffer buffer_;
-  size_t scratch_ = 0;
 };
 
 }  // namespace omniconv::fft
