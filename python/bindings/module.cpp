@@ -52,4 +52,5 @@ NB_MODULE(_core, m) {
   });
   omniconv::bindings::bind_bessel(m);
   omniconv::bindings::bind_conv(m);
+  omniconv::bindings::bind_fft(m);
 }

@@ -142,6 +142,69 @@ def conv(
     return outputs
 
 
+# ---- fft_conv ------------------------------------------------------------------------------------------------------
+
+
+def _signal(array: np.ndarray, kind: str) -> np.ndarray:
+    """What ``u_sig`` and ``k_sig`` make of white noise, along the last axis."""
+    n, t = array.shape[-1], np.arange(array.shape[-1])
+    return {
+        "white": lambda: array,
+        "dc": lambda: array + 1,
+        "decay": lambda: array * np.exp(-8 * t / n),
+        "impulse": lambda: np.broadcast_to((t == n // 3) * 1.0, array.shape).copy(),
+        "alternating": lambda: np.broadcast_to(1.0 - 2 * (t % 2), array.shape).copy(),
+        "small": lambda: array * 1e-4,
+        "big": lambda: array * 1e2,
+    }[kind]()
+
+
+_LONG = {"pre": "pre_gate", "post": "post_gate", "D": "skip", "bias": "bias", "k_rev": "k_rev"}  # by their names here
+_LONG_ROWS = {"u", "pre", "post", "g"}
+
+
+def _long_arrays(name: str, about: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
+    batch, h, length, taps = (about[key] for key in "BHLK")
+    kernels = (about["C"],) if "C" in about else (batch,) if about.get("per_sample") else ()
+    per = (about["C"], h) if "C" in about else (h,)
+    outs = {"full": length + taps - 1, "valid": length - taps + 1}.get(about["mode"], length)
+    u, y, k = (batch, h, length), (batch, *per, outs), (*kernels, h, taps)
+    shapes = {"u": u, "pre": u, "k": k, "k_rev": k, "D": per, "bias": per, "post": y, "g": y}
+    arrays = {q: seeded.array(f"{name}:{q}", shape, seed) for q, shape in shapes.items()}
+    return {q: _signal(v, about.get(f"{q}_sig", "white")) for q, v in arrays.items()}
+
+
+def _long_conv(about: dict[str, Any], a: dict[str, np.ndarray], how: dict[str, Any]) -> dict[str, Any]:
+    """y, and where asked for the gradients, by the names of the golden file."""
+    turned = how["layout"] == "BLH"
+    a = {q: np.ascontiguousarray(v.swapaxes(-1, -2)) if turned and q in _LONG_ROWS else v for q, v in a.items()}
+    how = how | {to: a[q] for q, to in _LONG.items() if about.get(q)}
+    how |= {"mode": about["mode"], "activation": about.get("act"), "per_sample": about.get("per_sample", False)}
+    found = {"y": _or_declined(lambda: omniconv.fft_conv(a["u"], a["k"], **how))}
+    if about.get("grad"):
+        grads = _or_declined(lambda: omniconv.fft_conv_grad(a["g"], a["u"], a["k"], **how))
+        asked = {"u": "u", "k": "k"} | {q: to for q, to in _LONG.items() if about.get(q)}
+        found |= {f"d{q}": grads and getattr(grads, to) for q, to in asked.items()}
+    rows = {"y", *(f"d{q}" for q in _LONG_ROWS)}
+    return {q: v.swapaxes(-1, -2) if turned and q in rows and v is not None else v for q, v in found.items()}
+
+
+@row("fft_conv")
+def fft_conv(
+    case: Any, *, dtype: str = "float32", algorithm: str = "auto", layout: str = "BHL"
+) -> dict[str, np.ndarray | None]:
+    """Long convolutions in ``kwargs["convs"]``: y, and of some the gradients of sum(y * g).
+
+    None stands for an output that `algorithm` declines.
+    """
+    outputs: dict[str, np.ndarray | None] = {}
+    for name, about in case.meta["kwargs"]["convs"].items():
+        arrays = {q: v.astype(dtype) for q, v in _long_arrays(name, about, case.meta["seed"]).items()}
+        found = _long_conv(about, arrays, {"layout": layout, "algorithm": algorithm})
+        outputs |= {f"{name}:{part}": value for part, value in found.items()}
+    return outputs
+
+
 # ---- log_bessel ----------------------------------------------------------------------------------------------------
 
 

@@ -14,16 +14,18 @@ from tests.golden.cases import seeded
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*/*.npz"))
 CONV = sorted(FOLDER.glob("conv/*.npz"))
+FFT_CONV = sorted(FOLDER.glob("fft_conv/*.npz"))
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
 
-def check(path: Path, outputs: dict, bound: float) -> None:
+def check(path: Path, outputs: dict, bound: float, sums: float = 0) -> None:
     case = seeded.load(path)
     each = case.meta.get("err32_each", {})
     errors = {name: seeded.relative_error(outputs[name], case.outputs[name]) for name in outputs}
     limits = {name: min(bound, max(1e-5, 10 * each.get(name, case.meta["err32"]))) for name in outputs}
+    limits |= {name: sums for name in outputs if sums and name.rsplit(":d", 1)[-1] in ("k", "k_rev", "D", "bias")}
     assert not {name: error for name, error in errors.items() if not error <= limits[name]}
 
 
@@ -53,6 +55,21 @@ def test_conv_float64(path):
     outputs = cases.run(path, dtype="float64")
     assert list(outputs) == list(seeded.load(path).outputs)
     check(path, outputs, 6e-8)  # the golden values were rounded to float32
+
+
+@pytest.mark.parametrize("path", FFT_CONV, ids=lambda p: p.stem)
+@pytest.mark.parametrize("layout", ["BHL", "BLH"])
+@pytest.mark.parametrize("algorithm", ["auto", "fft", "overlap_save", "reference"])
+def test_fft_conv_float32(path, algorithm, layout, isa):
+    outputs = cases.run(path, algorithm=algorithm, layout=layout)
+    assert set(outputs) == set(seeded.load(path).outputs) or algorithm == "overlap_save"
+    check(path, outputs, 6e-7, sums=1e-6)  # sums over samples and time cancel
+
+
+@pytest.mark.parametrize("path", FFT_CONV, ids=lambda p: p.stem)
+@pytest.mark.parametrize("algorithm", ["auto", "fft", "overlap_save", "reference"])
+def test_fft_conv_float64(path, algorithm, isa):
+    check(path, cases.run(path, dtype="float64", algorithm=algorithm), 6e-8)
 
 
 @pytest.mark.parametrize("path", LOG_BESSEL, ids=lambda p: p.stem)

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
+from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv
 from omniconv.torch.nn import (
     Conv1d,
     Conv2d,
@@ -23,6 +24,20 @@ from omniconv.torch.nn import (
 from omniconv.torch.ops import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 
 __all__ = [
-    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "replace",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "FlashDepthWiseConv1d",
+    "FlashFFTConv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "fft_conv",
+    "replace",
 ]  # fmt: skip

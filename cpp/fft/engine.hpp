@@ -1,0 +1,81 @@
+// fft/engine.hpp -- rows through transforms: one direction of a plan
+#pragma once
+
+#include <memory>
+
+#include "fft/problem.hpp"
+#include "fft/transform.hpp"
+
+namespace omniconv::fft {
+
+// Element (b, c, h, t) of an array; axes that an operand lacks have stride 0. Null data: there is none.
+template <class T>
+struct View {
+  T* data = nullptr;
+  int64_t b = 0, c = 0, h = 0, t = 0;
+
+  T* row(int64_t ib, int64_t ic, int64_t ih) const { return data ? data + ib * b + ic * c + ih * h : nullptr; }
+  bool strided() const { return data && t != 1; }
+};
+
+template <class T>
+struct Rows {
+  int64_t batch = 1, kernels = 1, channels = 1;  // B, C, H
+  View<const T> u, pre, post, post2, skip, bias;
+  View<T> y, y2;
+  View<const T> spectrum;  // row (b, c, h); t is 1
+  Activation activation = Activation::none;
+  double negative_slope = 0.01;
+
+  bool strided() const {
+    return u.strided() || pre.strided() || post.strided() || post2.strided() || y.strided() || y2.strided();
+  }
+};
+
+// Thread-safe and immutable. T is float or double.
+template <class T>
+class Engine {
+ public:
+  // Null geometry.points: no transform at all (the reference).
+  Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels);
+
+  const Map& map() const { return map_; }
+  const Geometry& geometry() const { return geometry_; }
+  int64_t spectrum_items() const { return geometry_.points * 2; }
+
+  // `lags`: span + 1 values, that of lag lo first. `room`: 2 * points elements.
+  void transform(const T* lags, T* room, T* spectrum) const;
+
+  // `strided`: room to pack rows whose elements are not adjacent.
+  size_t workspace_bytes(int threads, bool strided) const;
+  void run(const Rows<T>& rows, char* workspace, int threads) const;
+
+  // dlags[(c, h) or (b, c, h)] [span + 1] = sums over samples (unless per_sample) of grad (rows.y) times v.
+  size_t gradient_workspace_bytes(int threads) const;
+  void lag_gradient(const Rows<T>& rows, View<const T> grad, bool per_sample, T* dlags, char* workspace,
+                    int threads) const;
+
+ private:
+  struct Job;
+  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
+  int64_t group() const;          // rows that are packed together where their elements are not adjacent
+  int64_t segment() const;        // elements of u that one block reads
+  int64_t block_outputs() const;  // at most
+  size_t pack_bytes() const;
+  size_t thread_bytes(bool strided) const { return z_bytes() + (strided ? pack_bytes() : 0); }
+  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
+  Source<T> source(const T* data, const T* gate, int64_t block) const;
+  void convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const;
+  void convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
+
+  Map map_;
+  Geometry geometry_;
+  const Kernels<T>& kernels_;
+  std::shared_ptr<const Tables<T>> tables_;
+};
+
+// s to post * activation(s) in float64 arithmetic, for rows whose kernels stored s.
+template <class T>
+void finish_row(T* y, const T* post, int64_t count, Activation activation, double negative_slope);
+
+}  // namespace omniconv::fft

@@ -1,0 +1,11 @@
+// fft/fft_neon.cpp -- the transform kernels, NEON
+#include "fft/edges.inl.hpp"
+
+namespace omniconv::fft::neon {
+
+const AllKernels& fft_kernels() {
+  static const AllKernels table = all_kernels();
+  return table;
+}
+
+}  // namespace omniconv::fft::neon

@@ -1,0 +1,520 @@
+// fft/plan.cpp -- describe, plan, transform, run: checks, choice of algorithm, arrays as rows
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <span>
+
+#include "conv/operands.hpp"
+#include "core/thread_pool.hpp"
+#include "core/workspace.hpp"
+#include "fft/engine.hpp"
+#include "reference/conv.hpp"
+#include "reference/fft.hpp"
+
+namespace omniconv {
+
+using fft::Engine;
+using fft::Geometry;
+using fft::Map;
+using fft::Rows;
+using fft::View;
+
+namespace {
+
+constexpr const char* kNames[] = {"fft", "overlap_save", "reference"};
+constexpr double kSecondsPerUnit = 2e-10;  // of transform_cost: a core of 2.5 GHz, half a cycle
+
+[[noreturn]] void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
+
+struct Choice {
+  Geometry whole, block;
+  std::vector<AlgorithmInfo> infos;  // best first
+};
+
+size_t item_size(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
+
+Choice survey(const FftConvDesc& desc, const Map& map) {
+  const fft::AllKernels& all = fft::kernels();
+  const int size = int(item_size(desc.dtype)), lanes = desc.dtype == DType::float32 ? all.f32.lanes : all.f64.lanes;
+  Choice c;
+  c.whole = fft::whole_geometry(map, lanes);
+  c.block = fft::block_geometry(map, lanes, size);
+  const double terms = double(map.out) * double(map.span() + 1);
+  AlgorithmInfo whole{kNames[0], true, "", 0, fft::geometry_cost(c.whole, lanes, size) * kSecondsPerUnit};
+  AlgorithmInfo block{kNames[1], c.block.points > 0, "", 0, 0};
+  if (block.usable)
+    block.cost = fft::geometry_cost(c.block, lanes, size) * kSecondsPerUnit;
+  else
+    block.reason = "the kernel has " + std::to_string(map.span() + 1) + " taps, too many for a block that fits a cache";
+  c.infos = {whole, block, {kNames[2], true, "", 0, terms * 1e-9}};
+  std::stable_sort(c.infos.begin(), c.infos.end() - 1, [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
+    return a.usable != b.usable ? a.usable : a.usable && a.cost < b.cost;
+  });
+  return c;
+}
+
+template <class T>
+View<const T> view_of(const TensorView& v, int64_t b, int64_t c, int64_t h, int64_t t) {
+  if (!v.defined()) return {};
+  return {static_cast<const T*>(v.data), b, c, h, t};
+}
+// [B, H, L] or [B, C, H, L].
+template <class T>
+View<const T> rows_of(const TensorView& v) {
+  if (!v.defined()) return {};
+  const int last = v.ndim - 1;
+  // A row of one element is adjacent to itself, whatever its stride says.
+  const int64_t t = v.shape[last] == 1 ? 1 : v.strides[last];
+  return view_of<T>(v, v.strides[0], v.ndim == 4 ? v.strides[1] : 0, v.strides[last - 1], t);
+}
+template <class T>
+View<T> writable(const TensorView& v) {
+  const View<const T> r = rows_of<T>(v);
+  return {const_cast<T*>(r.data), r.b, r.c, r.h, r.t};
+}
+// [H] or [C, H].
+template <class T>
+View<const T> channels_of(const TensorView& v) {
+  if (!v.defined()) return {};
+  return view_of<T>(v, 0, v.ndim == 2 ? v.strides[0] : 0, v.strides[v.ndim - 1], 1);
+}
+
+std::string shape_of(const TensorView& v) { return shape_string(v.shape.data(), v.ndim); }
+
+void check_rows(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape) {
+  conv::check_shape(name, v, dtype, shape);
+}
+
+}  // namespace
+
+// ---- spectra -------------------------------------------------------------------------------------------------------
+
+struct FftSpectrum::Impl {
+  std::vector<int64_t> rows;
+  FftDirection direction;
+  bool per_sample;
+  int64_t items;  // per row
+  AlignedBuffer data;
+  const void* plan;
+};
+
+FftSpectrum::FftSpectrum(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+FftSpectrum::~FftSpectrum() = default;
+FftSpectrum::FftSpectrum(FftSpectrum&&) noexcept = default;
+FftSpectrum& FftSpectrum::operator=(FftSpectrum&&) noexcept = default;
+const std::vector<int64_t>& FftSpectrum::rows() const { return impl_->rows; }
+FftDirection FftSpectrum::direction() const { return impl_->direction; }
+bool FftSpectrum::per_sample() const { return impl_->per_sample; }
+size_t FftSpectrum::bytes() const { return impl_->data.size(); }
+
+// ---- plans ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+struct Engines {
+  Engine<T> forward, adjoint;
+};
+
+}  // namespace
+
+struct FftConvPlan::Impl {
+  FftConvDesc desc;
+  Map map = fft::make_map(desc);
+  std::string algorithm;
+  std::vector<AlgorithmInfo> infos;
+  std::optional<Engines<float>> f32;
+  std::optional<Engines<double>> f64;
+
+  bool reference() const { return algorithm == kNames[2]; }
+  template <class T>
+  const Engine<T>& engine(FftDirection direction) const {
+    if constexpr (sizeof(T) == 4)
+      return direction == FftDirection::forward ? f32->forward : f32->adjoint;
+    else
+      return direction == FftDirection::forward ? f64->forward : f64->adjoint;
+  }
+
+  template <class T>
+  Engines<T> engines() const {
+    const fft::Kernels<T>& k = fft::kernels_of<T>(fft::kernels());
+    const Map back = map.adjoint();
+    if (reference()) return {{map, {}, k}, {back, {}, k}};
+    const bool whole = algorithm == kNames[0];
+    const auto geometry = [&](const Map& m) {
+      return whole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
+    };
+    return {{map, geometry(map), k}, {back, geometry(back), k}};
+  }
+
+  explicit Impl(const FftConvDesc& d) : desc(d) {
+    infos = survey(desc, map).infos;
+    const auto found =
+        std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == desc.algorithm; });
+    if (desc.algorithm == "auto") {
+      algorithm = infos.front().name;
+    } else if (found == infos.end()) {
+      invalid("algorithm is '" + desc.algorithm + "'; allowed are 'auto', 'fft', 'overlap_save', 'reference'");
+    } else if (!found->usable) {
+      throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + found->reason);
+    } else {
+      algorithm = found->name;
+    }
+    if (desc.dtype == DType::float32)
+      f32.emplace(engines<float>());
+    else
+      f64.emplace(engines<double>());
+  }
+
+  int64_t inputs(FftDirection d) const { return d == FftDirection::forward ? map.in : map.out; }
+  int64_t outputs(FftDirection d) const { return d == FftDirection::forward ? map.out : map.in; }
+
+  template <class T>
+  size_t workspace_bytes(int threads, bool strided) const {
+    if (reference()) return size_t(threads) * (size_t(map.in + map.out) * (sizeof(T) + sizeof(double)) + 128);
+    return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads, strided),
+                    engine<T>(FftDirection::adjoint).workspace_bytes(threads, strided));
+  }
+  size_t workspace_bytes(int threads, bool strided) const {
+    return desc.dtype == DType::float32 ? workspace_bytes<float>(threads, strided)
+                                        : workspace_bytes<double>(threads, strided);
+  }
+
+  template <class T>
+  void transform(const TensorView& k, const TensorView& reverse, FftSpectrum::Impl& to) const;
+  template <class T>
+  void run(const FftSpectrum::Impl& spectrum, const FftConvOperands& o, char* workspace, int threads) const;
+  template <class T>
+  void run_reference(const Rows<T>& rows, FftDirection direction, char* workspace, int threads) const;
+  template <class T>
+  void kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad, const TensorView& dk,
+                       const TensorView& dr, bool per_sample) const;
+  void check(const FftSpectrum::Impl& spectrum, const FftConvOperands& o) const;
+};
+
+namespace {
+
+// Row i of [H, K] or [C, H, K].
+template <class T>
+const T* kernel_row(const TensorView& k, int64_t i) {
+  const T* data = static_cast<const T*>(k.data);
+  if (k.ndim == 2) return data + i * k.strides[0];
+  return data + i / k.shape[1] * k.strides[0] + i % k.shape[1] * k.strides[1];
+}
+
+}  // namespace
+
+template <class T>
+void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse, FftSpectrum::Impl& to) const {
+  int64_t count = 1;
+  for (int64_t n : to.rows) count *= n;
+  const Engine<T>& e = engine<T>(to.direction);
+  to.items = reference() ? desc.taps + desc.reverse_taps : e.spectrum_items();
+  if (count > 0 && to.items > int64_t(std::numeric_limits<int64_t>::max() / 64) / count)
+    invalid("k of shape " + shape_of(k) + " is too large: its spectrum does not fit the address space");
+  to.data = AlignedBuffer(size_t(count) * to.items * sizeof(T));
+  T* data = static_cast<T*>(to.data.data());
+  const int last = k.ndim - 1;
+  const auto tap = [&](const TensorView& v, int64_t row, int64_t j) {
+    return kernel_row<T>(v, row)[j * v.strides[last]];
+  };
+  if (reference()) {
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t j = 0; j < desc.taps; ++j) data[i * to.items + j] = tap(k, i, j);
+      for (int64_t j = 0; j < desc.reverse_taps; ++j) data[i * to.items + desc.taps + j] = tap(reverse, i, j);
+    }
+    return;
+  }
+  const int threads = int(std::min<int64_t>(num_threads(), std::max<int64_t>(count, 1)));
+  const int64_t span = map.span();
+  const size_t lag_items = size_t(span + 1 + 15) / 16 * 16;
+  const size_t each = (lag_items + e.spectrum_items()) * sizeof(T);
+  const AlignedBuffer memory(each * threads);
+  parallel_for(count, threads, [&](int64_t i, int worker) {
+    T* lags = reinterpret_cast<T*>(static_cast<char*>(memory.data()) + worker * each);
+    T* room = lags + lag_items;
+    std::fill(lags, lags + span + 1, T(0));
+    for (int64_t j = 0, l; j < desc.taps + desc.reverse_taps; ++j) {
+      const bool back = j >= desc.taps;
+      const int64_t at = back ? j - desc.taps : j;
+      if (!fft::lag_of(desc, map, at, back, &l)) continue;
+      lags[to.direction == FftDirection::forward ? l - map.lo : map.hi - l] += tap(back ? reverse : k, i, at);
+    }
+    e.transform(lags, room, data + i * to.items);
+  });
+}
+
+void FftConvPlan::Impl::check(const FftSpectrum::Impl& s, const FftConvOperands& o) const {
+  if (s.plan != this) invalid("k is a spectrum of another plan");
+  const bool forward = s.direction == FftDirection::forward, wide = s.rows.size() == 2 && !s.per_sample;
+  const char* u_name = forward ? "u" : "grad";
+  if (!o.u.defined()) invalid(std::string(u_name) + " is missing");
+  const bool four = wide && !forward;
+  if (o.u.ndim != (four ? 4 : 3))
+    invalid(std::string(u_name) + " has shape " + shape_of(o.u) + "; expected are " +
+            (four ? "four axes, [B, C, H, L]" : "three axes, [B, H, L]"));
+  const int64_t channels = s.rows.back(), batch = s.per_sample ? s.rows[0] : o.u.shape[0];
+  // [B, C, H, L], of which the arrays of a problem without kernels axis leave out C. Nothing here may allocate.
+  const int64_t kernels = wide ? s.rows[0] : 1;
+  const int64_t in4[] = {batch, kernels, channels, inputs(s.direction)}, in3[] = {batch, channels, in4[3]};
+  const int64_t out4[] = {batch, kernels, channels, outputs(s.direction)}, out3[] = {batch, channels, out4[3]};
+  const std::span<const int64_t> in = four ? std::span<const int64_t>(in4) : in3;
+  const std::span<const int64_t> out = wide ? std::span<const int64_t>(out4) : out3;
+  const std::span<const int64_t> per(wide ? out4 + 1 : out4 + 2, wide ? 2 : 1);
+  check_rows(u_name, o.u, desc.dtype, in);
+  check_rows("out", o.out, desc.dtype, out);
+  if (o.pre_gate.defined()) check_rows("pre_gate", o.pre_gate, desc.dtype, in);
+  if (o.post_gate.defined()) check_rows("post_gate", o.post_gate, desc.dtype, out);
+  if (o.out2.defined()) check_rows("out2", o.out2, desc.dtype, out);
+  if (o.post_gate2.defined()) check_rows("post_gate2", o.post_gate2, desc.dtype, out);
+  if (o.skip.defined()) {
+    check_rows("skip", o.skip, desc.dtype, per);
+    if (map.in != map.out)
+      invalid("skip needs as many outputs as inputs: there are " + std::to_string(map.out) + " and " +
+              std::to_string(map.in));
+  }
+  if (o.bias.defined()) check_rows("bias", o.bias, desc.dtype, per);
+  for (int i = 0; i < o.out.ndim; ++i)
+    if (o.out.strides[i] == 0 && o.out.shape[i] > 1 && o.out.size() > 0)
+      invalid("out has stride 0: its elements overlap");
+  for (const TensorView* y : {&o.out, &o.out2}) {
+    if (!y->defined()) continue;
+    conv::check_apart(*y, u_name, o.u);
+    conv::check_apart(*y, "pre_gate", o.pre_gate);
+    conv::check_apart(*y, "post_gate", o.post_gate);
+    conv::check_apart(*y, "post_gate2", o.post_gate2);
+    conv::check_apart(*y, "skip", o.skip);
+    conv::check_apart(*y, "bias", o.bias);
+  }
+}
+
+template <class T>
+void FftConvPlan::Impl::run_reference(const Rows<T>& rows, FftDirection direction, char* workspace, int threads) const {
+  const int64_t in = inputs(direction), out = outputs(direction);
+  const size_t each = workspace_bytes<T>(1, false);
+  parallel_for(rows.batch * rows.kernels * rows.channels, threads, [&](int64_t task, int worker) {
+    double* sums = reinterpret_cast<double*>(workspace + worker * each);
+    T* v = reinterpret_cast<T*>(sums + map.in + map.out);
+    const int64_t h = task % rows.channels, c = task / rows.channels % rows.kernels,
+                  b = task / rows.channels / rows.kernels;
+    const T *u = rows.u.row(b, c, h), *pre = rows.pre.row(b, c, h), *k = rows.spectrum.row(b, c, h);
+    for (int64_t t = 0; t < in; ++t) v[t] = pre ? u[t * rows.u.t] * pre[t * rows.pre.t] : u[t * rows.u.t];
+    const T* reverse = desc.reverse_taps ? k + desc.taps : nullptr;
+    if (direction == FftDirection::forward)
+      reference::fft_conv_row(desc, v, k, reverse, sums);
+    else
+      reference::fft_conv_row_adjoint(desc, v, k, reverse, sums);
+    const double skip = rows.skip.data ? *rows.skip.row(b, c, h) : 0,
+                 bias = rows.bias.data ? *rows.bias.row(b, c, h) : 0;
+    T *y = rows.y.row(b, c, h), *y2 = rows.y2.row(b, c, h);
+    const T *post = rows.post.row(b, c, h), *post2 = rows.post2.row(b, c, h);
+    for (int64_t o = 0; o < out; ++o) {
+      double s = sums[o] + bias;
+      if (rows.skip.data) s += skip * double(v[o]);
+      s = reference::activate(rows.activation, s, rows.negative_slope);
+      y[o * rows.y.t] = T(post ? s * double(post[o * rows.post.t]) : s);
+      if (y2) y2[o * rows.y2.t] = T(post2 ? s * double(post2[o * rows.post2.t]) : s);
+    }
+  });
+}
+
+template <class T>
+void FftConvPlan::Impl::run(const FftSpectrum::Impl& s, const FftConvOperands& o, char* workspace, int threads) const {
+  Rows<T> rows;
+  const bool wide = s.rows.size() == 2 && !s.per_sample;
+  rows.batch = o.u.shape[0];
+  rows.channels = s.rows.back();
+  rows.kernels = wide ? s.rows[0] : 1;
+  if (rows.batch == 0 || rows.channels == 0 || rows.kernels == 0) return;
+  rows.u = rows_of<T>(o.u);
+  rows.pre = rows_of<T>(o.pre_gate);
+  rows.post = rows_of<T>(o.post_gate);
+  rows.post2 = rows_of<T>(o.post_gate2);
+  rows.y = writable<T>(o.out);
+  rows.y2 = writable<T>(o.out2);
+  rows.skip = channels_of<T>(o.skip);
+  rows.bias = channels_of<T>(o.bias);
+  const int64_t each = s.items * rows.channels;
+  rows.spectrum = {static_cast<const T*>(s.data.data()), s.per_sample ? each : 0, wide ? each : 0, s.items, 1};
+  rows.activation = o.activation;
+  rows.negative_slope = o.negative_slope;
+  if (reference()) return run_reference(rows, s.direction, workspace, threads);
+  engine<T>(s.direction).run(rows, workspace, threads);
+}
+
+template <class T>
+void FftConvPlan::Impl::kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad,
+                                        const TensorView& dk, const TensorView& dr, bool per_sample) const {
+  Rows<T> rows;
+  rows.batch = u.shape[0];
+  rows.channels = u.shape[1];
+  rows.kernels = grad.ndim == 4 ? grad.shape[1] : 1;
+  rows.u = rows_of<T>(u);
+  rows.pre = rows_of<T>(pre);
+  const View<const T> g = rows_of<T>(grad);
+  const int64_t kernels = rows.kernels * rows.channels * (per_sample ? rows.batch : 1), lags = map.span() + 1;
+  if (kernels == 0) return;
+  const int threads = num_threads();
+  const auto put = [&](const TensorView& to, bool reverse, const auto& value) {
+    if (!to.defined()) return;
+    for (int64_t i = 0; i < kernels; ++i)
+      for (int64_t j = 0; j < to.shape[to.ndim - 1]; ++j)
+        const_cast<T*>(kernel_row<T>(to, i))[j * to.strides[to.ndim - 1]] = value(i, j, reverse);
+  };
+  if (rows.batch == 0) return put(dk, false, [](auto...) { return T(0); }), put(dr, true, [](auto...) { return T(0); });
+  if (reference()) {
+    const int64_t items = desc.taps + desc.reverse_taps;
+    std::vector<double> sums(size_t(kernels) * items);
+    parallel_for(kernels, threads, [&](int64_t task, int) {
+      const int64_t h = task % rows.channels, c = task / rows.channels % rows.kernels;
+      std::vector<T> v(map.in), d(map.out);
+      for (int64_t b = 0; b < rows.batch; ++b) {
+        if (per_sample && b != task / rows.channels) continue;
+        const T *x = rows.u.row(b, c, h), *gate = rows.pre.row(b, c, h), *y = g.row(b, c, h);
+        for (int64_t t = 0; t < map.in; ++t) v[t] = gate ? x[t * rows.u.t] * gate[t * rows.pre.t] : x[t * rows.u.t];
+        for (int64_t t = 0; t < map.out; ++t) d[t] = y[t * g.t];
+        reference::fft_conv_row_kernel(desc, v.data(), d.data(), &sums[task * items], &sums[task * items + desc.taps]);
+      }
+    });
+    const auto value = [&](int64_t i, int64_t j, bool reverse) {
+      return T(sums[i * items + (reverse ? desc.taps : 0) + j]);
+    };
+    put(dk, false, value);
+    put(dr, true, value);
+    return;
+  }
+  const Engine<T>& e = engine<T>(FftDirection::forward);
+  const ScopedWorkspace memory(e.gradient_workspace_bytes(threads));
+  const AlignedBuffer dlags(size_t(kernels) * lags * sizeof(T));
+  T* found = static_cast<T*>(dlags.data());
+  e.lag_gradient(rows, g, per_sample, found, static_cast<char*>(memory.data()), threads);
+  const auto value = [&](int64_t i, int64_t j, bool reverse) {
+    int64_t l;
+    return fft::lag_of(desc, map, j, reverse, &l) ? found[i * lags + l - map.lo] : T(0);
+  };
+  put(dk, false, value);
+  put(dr, true, value);
+}
+
+// ---- the public face -----------------------------------------------------------------------------------------------
+
+int64_t fft_conv_output_length(const FftConvDesc& desc) { return fft::make_map(desc).out; }
+
+std::vector<AlgorithmInfo> fft_conv_algorithms(const FftConvDesc& desc) {
+  return survey(desc, fft::make_map(desc)).infos;
+}
+
+FftConvPlan::FftConvPlan(const FftConvDesc& desc) : impl_(std::make_shared<const Impl>(desc)) {}
+FftConvPlan::~FftConvPlan() = default;
+FftConvPlan::FftConvPlan(FftConvPlan&&) noexcept = default;
+FftConvPlan& FftConvPlan::operator=(FftConvPlan&&) noexcept = default;
+
+FftSpectrum FftConvPlan::transform(const TensorView& k, const TensorView& reverse, bool per_sample,
+                                   FftDirection direction) const {
+  const FftConvDesc& d = impl_->desc;
+  if (k.ndim != 2 && k.ndim != 3)
+    invalid("k has shape " + shape_of(k) + "; expected are [H, K], [C, H, K] or [B, H, K]");
+  if (per_sample && k.ndim != 3) invalid("k has shape " + shape_of(k) + "; kernels per sample are [B, H, K]");
+  std::vector<int64_t> shape(k.shape.begin(), k.shape.begin() + k.ndim);
+  const std::vector<int64_t> rows(shape.begin(), shape.end() - 1);
+  shape.back() = d.taps;
+  check_rows("k", k, d.dtype, shape);
+  if (d.reverse_taps) {
+    shape.back() = d.reverse_taps;
+    check_rows("k_rev", reverse, d.dtype, shape);
+  } else if (reverse.defined()) {
+    invalid("k_rev is given to a plan without reverse taps");
+  }
+  auto to = std::make_unique<FftSpectrum::Impl>(FftSpectrum::Impl{rows, direction, per_sample, 0, {}, impl_.get()});
+  if (d.dtype == DType::float32)
+    impl_->transform<float>(k, reverse, *to);
+  else
+    impl_->transform<double>(k, reverse, *to);
+  return FftSpectrum(std::move(to));
+}
+
+namespace {
+
+bool strided(const FftConvOperands& o) {
+  for (const TensorView* v : {&o.u, &o.out, &o.pre_gate, &o.post_gate, &o.out2, &o.post_gate2})
+    if (v->defined() && rows_of<char>(*v).strided()) return true;
+  return false;
+}
+
+}  // namespace
+
+void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o) const {
+  impl_->check(*spectrum.impl_, o);  // before memory is taken
+  const int threads = num_threads();
+  const size_t bytes = impl_->workspace_bytes(threads, strided(o));
+  const ScopedWorkspace memory(bytes);
+  run(spectrum, o, memory.data(), bytes);
+}
+
+void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o, void* workspace, size_t bytes) const {
+  impl_->check(*spectrum.impl_, o);
+  int threads = num_threads();
+  const bool apart = strided(o);
+  while (threads > 1 && impl_->workspace_bytes(threads, apart) > bytes) --threads;
+  if (!workspace || impl_->workspace_bytes(threads, apart) > bytes)
+    invalid("workspace has " + std::to_string(bytes) + " bytes; needed are " +
+            std::to_string(impl_->workspace_bytes(1, apart)));
+  if (impl_->desc.dtype == DType::float32)
+    impl_->run<float>(*spectrum.impl_, o, static_cast<char*>(workspace), threads);
+  else
+    impl_->run<double>(*spectrum.impl_, o, static_cast<char*>(workspace), threads);
+}
+
+void FftConvPlan::kernel_gradient(const TensorView& u, const TensorView& pre_gate, const TensorView& grad,
+                                  const TensorView& dk, const TensorView& dreverse, bool per_sample) const {
+  const DType dtype = impl_->desc.dtype;
+  if (u.ndim != 3) invalid("u has shape " + shape_of(u) + "; expected are three axes, [B, H, L]");
+  const int64_t batch = u.shape[0], channels = u.shape[1];
+  if (grad.ndim != 3 && (grad.ndim != 4 || per_sample))
+    invalid("grad has shape " + shape_of(grad) + "; expected is that of y");
+  std::vector<int64_t> y{batch, channels, impl_->map.out}, k{channels, impl_->desc.taps};
+  if (grad.ndim == 4) {
+    y.insert(y.begin() + 1, grad.shape[1]);
+    k.insert(k.begin(), grad.shape[1]);
+  }
+  if (per_sample) k.insert(k.begin(), batch);
+  const int64_t in[] = {batch, channels, impl_->map.in};
+  check_rows("u", u, dtype, in);
+  if (pre_gate.defined()) check_rows("pre_gate", pre_gate, dtype, in);
+  check_rows("grad", grad, dtype, y);
+  if (dk.defined()) check_rows("dk", dk, dtype, k);
+  k.back() = impl_->desc.reverse_taps;
+  if (dreverse.defined()) check_rows("dk_rev", dreverse, dtype, k);
+  if (dtype == DType::float32)
+    impl_->kernel_gradient<float>(u, pre_gate, grad, dk, dreverse, per_sample);
+  else
+    impl_->kernel_gradient<double>(u, pre_gate, grad, dk, dreverse, per_sample);
+}
+
+const FftConvDesc& FftConvPlan::desc() const { return impl_->desc; }
+int64_t FftConvPlan::output_length() const { return impl_->map.out; }
+const std::string& FftConvPlan::algorithm() const { return impl_->algorithm; }
+size_t FftConvPlan::workspace_bytes(bool strided) const { return impl_->workspace_bytes(num_threads(), strided); }
+int64_t FftConvPlan::transform_length() const {
+  if (impl_->f32) return 2 * impl_->f32->forward.geometry().points;
+  return 2 * impl_->f64->forward.geometry().points;
+}
+
+std::string FftConvPlan::explain() const {
+  const Impl& p = *impl_;
+  char text[160];
+  std::snprintf(text, sizeof(text), "fft_conv: rows of %lld, %lld taps to %lld outputs, %s\n", (long long)p.map.in,
+                (long long)p.desc.taps, (long long)p.map.out, name(p.desc.dtype));
+  std::string all = text;
+  for (const AlgorithmInfo& i : p.infos) {
+    std::snprintf(text, sizeof(text), i.usable ? "  %-12s %.3g us a row" : "  %-12s", i.name.c_str(), i.cost * 1e6);
+    all +=
+        text + (i.usable ? std::string() : " declines: " + i.reason) + (i.name == p.algorithm ? "  <- runs\n" : "\n");
+  }
+  return all;
+}
+
+}  // namespace omniconv

@@ -1,0 +1,39 @@
+// fft/problem.hpp -- what a description comes down to: a range of lags, and blocks of a transform
+#pragma once
+
+#include "omniconv/fft.hpp"
+
+namespace omniconv::fft {
+
+// y[o] = sum over lags l in [lo, hi] of w[l] v[t0 + o - l], o < out, v zero outside of [0, in) or, if circular,
+// periodic.
+struct Map {
+  int64_t in = 0, out = 0, t0 = 0, lo = 0, hi = 0;
+  bool circular = false;
+
+  int64_t span() const { return hi - lo; }
+  // The map whose matrix is the transpose of this one's.
+  Map adjoint() const { return {out, in, -t0, -hi, -lo, circular}; }
+};
+
+// Throws where the description makes no sense.
+Map make_map(const FftConvDesc& desc);
+
+// Lag l of tap j (reverse: of the other kernel), or false where no output needs it.
+bool lag_of(const FftConvDesc& desc, const Map& forward, int64_t tap, bool reverse, int64_t* lag);
+
+// One block of a transform of N = 2 points real elements: element i is v[first + i], lag l is element l - origin modulo
+// N (with the sign changed where that wraps), output o is element o + shift. Blocks advance by `step`.
+struct Geometry {
+  int64_t points = 0, blocks = 1, step = 0;
+  int64_t first = 0, origin = 0, shift = 0;  // of block 0; `first` grows by step, `shift` shrinks by it
+};
+
+// One transform for the whole row: N >= every index in use, and no alias of an output that is taken.
+Geometry whole_geometry(const Map& map, int lanes);
+// Blocks of N - span outputs. points 0: the lags are too many for any block.
+Geometry block_geometry(const Map& map, int lanes, int item_size);
+
+double geometry_cost(const Geometry& g, int lanes, int item_size);
+
+}  // namespace omniconv::fft
