@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("omniconv.jax needs JAX, which is not installed: pip install 'omniconv[jax]'") from error
 
+from omniconv.jax import special
 from omniconv.jax.conv import (
     conv,
     conv1d,
@@ -24,5 +25,5 @@ from omniconv.jax.fft import fft_conv
 
 __all__ = [
     "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "fft_conv",
+    "fft_conv", "special",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
+from omniconv.torch import special
 from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv
 from omniconv.torch.nn import (
     Conv1d,
@@ -40,4 +41,5 @@ __all__ = [
     "conv_transpose3d",
     "fft_conv",
     "replace",
+    "special",
 ]  # fmt: skip
