@@ -15,7 +15,7 @@ namespace {
 // A transform past this does not stay in an L2 cache of 512 KiB beside its spectrum. (Doing its first stages together
 // with the first pass, on groups of columns, would save sweeps over L3; measured, it lost to plain sweeps by 1.3 to 2
 // times at n = 2^16 to 2^20: 128 streams at powers of two fall into a handful of cache sets.)
-constexpr int64_t kOuterBytes = int64_t{256} << 10;
+constexpr int64_t kNearBytes = int64_t{256} << 10;
 
 int power_of(int64_t n, int base) {
   int e = 0;
@@ -71,7 +71,7 @@ double transform_cost(int64_t points, int lanes, int item_size) {
   // Levels of the passes; 3 and 5 take more operations than their share of levels, loads and stores less.
   double levels = std::log2(double(lanes)) + 3;
   for (int r : radices(m)) levels += r == 2 ? 1.5 : r == 4 ? 2 : r == 3 ? 2 : 3;
-  const double far = points * 2 * item_size > kOuterBytes ? 1.25 : 1;
+  const double far = points * 2 * item_size > kNearBytes ? 1.25 : 1;
   return double(points) * levels * far;
 }
 

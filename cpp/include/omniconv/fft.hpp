@@ -105,10 +105,10 @@ class OMNICONV_API FftConvPlan {
 
   const FftConvDesc& desc() const;
   int64_t output_length() const;
-  const std::string& algorithm() const;  // the one that runs
-  int64_t transform_length() const;      // real elements of one transform; 0: none
+  const std::string& algorithm() const;                // the one that runs
+  int64_t transform_length() const;                    // real elements of one transform; 0: none
   size_t workspace_bytes(bool strided = false) const;  // with the current number of threads
-  std::string explain() const;           // a few lines for people
+  std::string explain() const;                         // a few lines for people
 
  private:
   struct Impl;
