@@ -146,9 +146,9 @@ OMNICONV_API omniconv_status omniconv_conv_algorithms(omniconv_conv_op op, const
 
 // ---- modified Bessel functions ------------------------------------------------------------------------------------
 
-// function: "log_iv", "log_kv", "log_ive", "log_kve", "iv_ratio", "iv_ratioc", "kv_ratio", "iv_ratio_dx", "log_iv_grad" or
-// "log_kv_grad", as in omniconv/bessel.hpp. v and x are broadcast to the shape of out; second, of that shape too, takes
-// d/dx of the two gradients, whose d/dv goes to out, and is NULL for the other functions.
+// function: "log_iv", "log_kv", "log_ive", "log_kve", "iv_ratio", "iv_ratioc", "kv_ratio", "iv_ratio_dx", "log_iv_grad"
+// or "log_kv_grad", as in omniconv/bessel.hpp. v and x are broadcast to the shape of out; second, of that shape too,
+// takes d/dx of the two gradients, whose d/dv goes to out, and is NULL for the other functions.
 OMNICONV_API omniconv_status omniconv_bessel(const char* function, const DLTensor* v, const DLTensor* x,
                                              const DLTensor* out, const DLTensor* second);
 
