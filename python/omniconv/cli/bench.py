@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import omniconv
+from omniconv.bench import bessel as race_of_bessel
 from omniconv.bench import conv as race_of_conv
 from omniconv.bench import layers as layer_sets
 from omniconv.bench import peers as all_peers
@@ -196,3 +197,77 @@ def conv(
         console.print(f"Picture: {plot}", markup=False)
     if any(math.isnan(row["error"]) for entry in report["layers"] for row in entry["results"]):
         raise typer.Exit(1)
+
+
+def _bessel_table(report: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in ("points", "function", "", "ns / value", "x omniconv", "largest error", "mean error", "not finite"):
+        table.add_column(column, justify="left" if column in ("points", "function", "") else "right")
+    for entry in report["entries"]:
+        for i, row in enumerate(entry["results"]):
+            table.add_row(
+                entry["set"] if i == 0 else "",
+                entry["function"] if i == 0 else "",
+                row["name"],
+                f"{row['ns']:.1f}",
+                "" if row["name"] == "omniconv" else _ratio(row["ratio"]),
+                "–" if row["largest_error"] is None else f"{row['largest_error']:.3g}",
+                "–" if row["mean_error"] is None else f"{row['mean_error']:.2g}",
+                f"{row['not_finite']:.0%}" if row["not_finite"] else "",
+            )
+    return table
+
+
+@app.command("bessel")
+def bessel(
+    values: Annotated[int, typer.Option(min=1, help="Values per set of points.")] = 200_000,
+    checked: Annotated[int, typer.Option(min=1, help="Of these, how many are held against 50 digits.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Of omniconv; the peers use one.")] = 1,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per function and set.")] = 2.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a map of the errors over (v, x) (PNG, SVG, PDF).")] = None,
+) -> None:
+    """Race the logarithms of the Bessel functions, and show the error of each contestant."""
+    try:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype is {dtype!r}; allowed are float32, float64")
+        _writable(json, "json")
+        _writable(plot, "plot")
+        import mpmath  # noqa: F401
+
+        if plot is not None:
+            import matplotlib  # noqa: F401
+            import scipy  # noqa: F401
+        omniconv.set_num_threads(threads)
+    except ModuleNotFoundError as missing:
+        raise typer.BadParameter(f"this needs {missing.name}: pip install {missing.name}") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = stdout()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        report = race_of_bessel.measure(
+            values, checked, dtype, budget=budget, repeat=repeat,
+            progress=lambda what, part: bar.update(task, description=what, completed=part),
+        )  # fmt: skip
+    console.print(_bessel_table(report))
+    for peer, reason in report["entries"][0]["skipped"].items():
+        console.print(f"{peer} left out: {reason}", style="dim", markup=False)
+    at = report["machine"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, {dtype}. Times are medians.\n"
+        f"error: in units of eps * max(1, |value|), over {report['entries'][0]['checked']} values against 50 digits.",
+        style="dim",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+    if plot is not None:
+        from omniconv.bench.bessel_plot import error_picture
+
+        error_picture(plot)
+        console.print(f"Picture: {plot}", markup=False)
