@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>  // every unit must see one and the same caster: the constructor below is inline
 
 #include <optional>
 
