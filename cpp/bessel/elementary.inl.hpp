@@ -27,21 +27,21 @@ struct Quotient {
 // undefined.
 template <bool SHORT = false, class V>
 static OMNICONV_INLINE void begin_log(Pair<V> n, V x, Quotient<V>& out) {
-  using W = Word<V>;
-  using B = Bits<V>;
-  typedef typename Real<V>::unsigned_word U __attribute__((vector_size(sizeof(V))));
+  // Unsigned throughout: sums may wrap on the way.
+  using W = typename Real<V>::unsigned_word;
+  typedef W U __attribute__((vector_size(sizeof(V))));
   constexpr int kMantissa = Real<V>::mantissa;
-  constexpr W kOffset = Real<V>::bias + 1;  // keeps the difference positive for the unsigned shift
-  const B difference = bits_of(n.hi) - bits_of(x) + ((kOffset << kMantissa) + (W(1) << (kMantissa - 1)));
-  const B biased = reinterpret_cast<B>(reinterpret_cast<U>(difference) >> kMantissa);
+  constexpr W kOffset = Real<V>::bias + 1;  // keeps the difference positive for the shift
+  const U of_n = reinterpret_cast<U>(n.hi), of_x = reinterpret_cast<U>(x);
+  const U biased = (of_n - of_x + ((kOffset << kMantissa) + (W(1) << (kMantissa - 1)))) >> kMantissa;
   // 2^mantissa with an integer in its low bits is 2^mantissa + that integer.
   constexpr W kMagicBits = W(Real<V>::bias + kMantissa) << kMantissa;
   constexpr double kMagic = double(uint64_t(1) << kMantissa) + double(kOffset);
-  const V scaled = from_bits<V>(bits_of(x) + (biased << kMantissa) - (kOffset << kMantissa));
+  const V scaled = reinterpret_cast<V>(of_x + (biased << kMantissa) - (kOffset << kMantissa));
   const V d = n.hi - scaled, twice = scaled + scaled, sum = twice + d;
   out.d = d;
   out.inverse = set<V>(1) / sum;
-  out.exponent = from_bits<V>(biased | kMagicBits) - set<V>(kMagic);
+  out.exponent = reinterpret_cast<V>(biased | kMagicBits) - set<V>(kMagic);
   if constexpr (SHORT) return;
   out.d_low = n.lo;
   out.sum = sum;

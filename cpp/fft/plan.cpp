@@ -174,7 +174,10 @@ struct FftConvPlan::Impl {
 
   template <class T>
   size_t workspace_bytes(int threads, bool strided) const {
-    if (reference()) return size_t(threads) * (size_t(map.in + map.out) * (sizeof(T) + sizeof(double)) + 128);
+    if (reference()) {  // whole lines, so that the doubles of every thread are aligned
+      const size_t bytes = size_t(map.in + map.out) * (sizeof(T) + sizeof(double));
+      return size_t(threads) * ((bytes + 191) / 64 * 64);
+    }
     return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads, strided),
                     engine<T>(FftDirection::adjoint).workspace_bytes(threads, strided));
   }
