@@ -49,7 +49,7 @@ extern const int kAlgorithmCount;
 
 extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kDepthwise;
 extern const Algorithm kWinograd2x2, kWinograd2x4, kWinograd3x3, kWinograd4x4, kWinograd5x5, kWinograd6x6, kWinograd1x2,
-    kWinograd1x4, kWinograd1x6;
+    kWinograd1x4, kWinograd1x6, kWinograd2x1;
 
 // Cycles to multiply: flops at nine tenths of the ISA's peak, with panels that are partly empty counted as full.
 double multiply_cycles(const Problem& p, Target target);

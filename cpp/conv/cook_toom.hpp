@@ -12,6 +12,7 @@
 // error. Relative L2 of F(4x4, 3x3), 64 channels in one chain: 1.7e-6 with the usual 1, 2; 1.8e-6 with 1/2, 1; 0.84e-6
 // with 5/8, 5/4; 0.80e-6 with 3/4, 3/2. (Barabasz et al., arXiv:1803.10986, search such points too.) F(6x6, 3x3), in
 // the same way: 2.9e-6 with 1/2, 1, 2; 3.4e-6 with 1/2, 7/8, 2; 4.0e-6 with 1/2, 1, 3/2.
+// F(2, 4), rows of 21 terms: 1.9e-7 with 1, -1, 2; 1.8e-7 with 3/4, -3/4, 3/2; 1.7e-7 with 1/2, -1, 2.
 #pragma once
 
 namespace omniconv::conv {
@@ -19,14 +20,15 @@ namespace omniconv::conv {
 template <int M, int R>
 struct CookToom {
   static constexpr int kOutputs = M, kTaps = R, kSize = M + R - 1;
-  static_assert(kSize == 1 || kSize == 4 || kSize == 6 || kSize == 8, "no points are chosen for this size");
+  static_assert(kSize <= 6 || kSize == 8, "no points are chosen for this size");
   double a[M][kSize]{}, g[kSize][R]{}, b[kSize][kSize]{};
 
   constexpr CookToom() {
     constexpr int n = kSize, finite = n - 1;
     double p[n]{};
-    const double pairs[3] = {n == 4 ? 1 : n == 6 ? 0.75 : 0.5, n == 6 ? 1.5 : 1, 2};
-    for (int i = 1; i < finite; ++i) p[i] = i % 2 ? pairs[i / 2] : -pairs[(i - 1) / 2];
+    constexpr double five[4] = {0, 0.5, -1, 2};
+    const double pairs[3] = {n <= 4 ? 1 : n == 6 ? 0.75 : 0.5, n == 6 ? 1.5 : 1, 2};
+    for (int i = 1; i < finite; ++i) p[i] = n == 5 ? five[i] : i % 2 ? pairs[i / 2] : -pairs[(i - 1) / 2];
     for (int i = 0; i < n; ++i) {
       b[i][0] = 1;
       int degree = 0;

@@ -132,6 +132,31 @@ struct PlanarKernels {
   void (*lines)(const PlanarLinesArgs&);
 };
 
+// Two rows of output of winograd_2x1: with chain_s[i, l] = sum_k w_sk[i] x[s * slot_step + offsets[k] + l] over `count`
+// terms, c[o][i, l] = sum_s factors[2 s + o] chain_s[i, l], l < lanes; w_sk at (s * count + k) * w_term.
+struct RowPairArgs {
+  const float* x;
+  int64_t slots, slot_step;
+  const int64_t* offsets;
+  int64_t count;
+  const float* factors;
+  const float* w;
+  int64_t w_term;
+  float* sums;  // scratch for two tiles
+  float* c[2];
+  int64_t c_row;
+  int lanes;
+};
+
+inline constexpr int kMaxRowPairTaps = 4;
+
+struct RowPairKernels {
+  void (*tile[kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const RowPairArgs&);  // [vectors][rows]
+  // By taps: that many rows and one more, row_step apart, transformed in place; returns the bits of the largest
+  // magnitude among them.
+  int32_t (*transform[kMaxRowPairTaps + 1])(float* rows, int64_t row_step, int64_t floats);
+};
+
 using TileFn = void (*)(const TileArgs&);
 using OuterFn = void (*)(const OuterArgs&);
 
@@ -172,6 +197,7 @@ struct Kernels {
   const SplitKernels* split;  // null where the ISA has no matrix unit
   WinogradKernels winograd[kWinogradCount];
   PlanarKernels planar;
+  RowPairKernels row_pair;
 };
 
 const Kernels& kernels();  // of the current ISA

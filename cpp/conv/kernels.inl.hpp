@@ -7,6 +7,7 @@
 #include "conv/planar.inl.hpp"
 #include "conv/tile.inl.hpp"
 #include "conv/winograd.inl.hpp"
+#include "conv/winograd_rows.inl.hpp"
 
 namespace omniconv::conv {
 namespace OMNICONV_ISA_NS {
@@ -34,6 +35,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   k.peak = flops_per_cycle;
   fill_winograd<0>(k.winograd);
   k.planar = planar_kernels();
+  k.row_pair = row_pair_kernels();
   return k;
 }
 

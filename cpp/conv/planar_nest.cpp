@@ -106,9 +106,9 @@ void PlanarNest::channels(const Place& b, const float* strip, const int64_t* off
   PlanarArgs args{};
   args.offsets = offsets;
   args.c_row = plain_ ? m_.ys.c : kMaxPlanarVectors * k_.lanes;
-  each_tile_row(b, run_.packed, p_.k(), 1, args, [&](const TileRow& t, PlanarArgs& a) {
-    a.x = strip + t.row * p_.axis[1].stride * strip_.line + t.column;
-    row_of_tiles(t, a, sums);
+  each_tile_row(b, run_.packed, p_.k(), 1, args, [&](const TileRow& t) {
+    args.x = strip + t.row * p_.axis[1].stride * strip_.line + t.column;
+    row_of_tiles(t, args, sums);
   });
 }
 

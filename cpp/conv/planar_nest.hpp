@@ -75,9 +75,8 @@ class PlanarNest {
 
   // body(TileRow, args) for every row of tiles of a place, `step` rows at a time, under panels of `terms` rows each in
   // `weights`: args.w and args.w_term are set.
-  template <class Body>
-  void each_tile_row(const Place& b, const float* weights, int64_t terms, int64_t step, PlanarArgs& args,
-                     Body&& body) const;
+  template <class Args, class Body>
+  void each_tile_row(const Place& b, const float* weights, int64_t terms, int64_t step, Args& args, Body&& body) const;
 
  private:
   void row_of_tiles(const TileRow& t, PlanarArgs& args, float* sums) const;
@@ -93,8 +92,8 @@ class PlanarNest {
   bool plain_;
 };
 
-template <class Body>
-void PlanarNest::each_tile_row(const Place& b, const float* weights, int64_t terms, int64_t step, PlanarArgs& args,
+template <class Args, class Body>
+void PlanarNest::each_tile_row(const Place& b, const float* weights, int64_t terms, int64_t step, Args& args,
                                Body&& body) const {
   struct {
     int64_t vectors, pieces;
@@ -112,7 +111,7 @@ void PlanarNest::each_tile_row(const Place& b, const float* weights, int64_t ter
         if (pieces == 0) continue;
         for (int64_t t = 0, lane = 0; t < down[v].count; lane += down[v].size(t++)) {
           args.w = panel + lane;
-          body(TileRow{b, first + lane, r, column, v, pieces, down[v].size(t)}, args);
+          body(TileRow{b, first + lane, r, column, v, pieces, down[v].size(t)});
         }
         column += pieces * v * k_.lanes;
       }

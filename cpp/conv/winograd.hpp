@@ -45,6 +45,10 @@ size_t winograd_worker_bytes(const Tiling& t, Target target);
 size_t winograd_workspace(const Tiling& t, Target target);
 void run_winograd(const Run& run, const Tiling& t);
 
+// Relative L2 error of `terms` normal terms in one float32 chain: 1.78e-8 sqrt(terms), measured for 16 to 4608.
+double plain_error(int64_t terms);
+
+inline constexpr int32_t kLargestUsual = (127 + 60) << 23;  // bits of 2^60
 // Infinite, NaN, or of a magnitude beyond 2^60.
 bool has_unusual(const float* values, int64_t count);
 

@@ -19,7 +19,6 @@ namespace {
 
 constexpr size_t kBudget = size_t{5} << 18;  // V of a block: 1.25 MiB of 2 MiB L2; half of it in L3 is no slower
 constexpr int64_t kMinTiles = 12, kMaxTiles = 84;
-constexpr uint32_t kUnusual = uint32_t(127 + 60) << 23;
 
 // A transformed block.
 struct Spectrum {
@@ -272,7 +271,7 @@ void run_winograd(const Run& run, const Tiling& t) { Nest(run, t, WinogradBlocks
 
 bool has_unusual(const float* values, int64_t count) {
   uint32_t any = 0;
-  for (int64_t i = 0; i < count; ++i) any |= (std::bit_cast<uint32_t>(values[i]) & 0x7fffffff) > kUnusual;
+  for (int64_t i = 0; i < count; ++i) any |= (std::bit_cast<int32_t>(values[i]) & 0x7fffffff) > kLargestUsual;
   return any != 0;
 }
 
