@@ -140,26 +140,26 @@ void pack_extra(const Problem& p, const Kernels& k, const float* packed, float* 
   std::memset(extra, 0, kWinogradFlagFloats * sizeof(float));
   std::memcpy(extra, &any, sizeof any);
   const int64_t outer = p.axis[2].taps * p.axis[0].taps;
-  for (int64_t g = 0; g < p.groups; ++g)
-    for (int64_t j = 0; j < panels.count(); ++j) {
-      const int64_t row = p.ci * panels.lanes_of(j);
-      const float* from = packed + g * panels.size(p.k()) + j * panels.width * p.k();
-      float* to = extra + kWinogradFlagFloats + g * panels.size(q.terms()) + j * panels.width * q.terms();
-      for (int64_t slot = 0; slot < q.slots; ++slot) {
-        const int64_t phase = slot % q.stride, taps = q.taps(phase);
-        const double* factors = transform_of(taps).g[slot / q.stride];
-        for (int64_t o = 0; o < outer; ++o)
-          for (int64_t i = 0; i < row; ++i) {
-            double sum = 0;
-            for (int64_t tap = 0; tap < taps; ++tap)
-              sum += factors[tap] * double(from[(o * p.axis[1].taps + phase + tap * q.stride) * row + i]);
-            *to++ = float(sum);
-          }
-      }
+  parallel_for(p.groups * panels.count(), [&](int64_t task, int) {
+    const int64_t g = task / panels.count(), j = task % panels.count(), row = p.ci * panels.lanes_of(j);
+    const float* from = packed + g * panels.size(p.k()) + j * panels.width * p.k();
+    float* to = extra + kWinogradFlagFloats + g * panels.size(q.terms()) + j * panels.width * q.terms();
+    for (int64_t slot = 0; slot < q.slots; ++slot) {
+      const int64_t phase = slot % q.stride, taps = q.taps(phase);
+      const double* factors = transform_of(taps).g[slot / q.stride];
+      for (int64_t o = 0; o < outer; ++o)
+        for (int64_t i = 0; i < row; ++i) {
+          double sum = 0;
+          for (int64_t tap = 0; tap < taps; ++tap)
+            sum += factors[tap] * double(from[(o * p.axis[1].taps + phase + tap * q.stride) * row + i]);
+          *to++ = float(sum);
+        }
     }
+  });
 }
 
-double pack_cost(const Problem& p, Target t) { return double(extra_floats(p, t.kernels)) * 5; }
+// As that of winograd.cpp.
+double pack_cost(const Problem& p, Target t) { return double(extra_floats(p, t.kernels)) * 5 / t.threads; }
 
 // One run.
 class RowPairs {
