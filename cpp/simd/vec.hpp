@@ -122,7 +122,20 @@ static OMNICONV_INLINE void store_partial(float* p, f32 v, int n) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
 #elif defined(OMNICONV_VEC_AVX2)
-  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(lane_index() < n), v);
+  // Not vmaskmovps: Zen 3 takes 17 cycles for it. n is the same in most calls of a loop, so the branches cost little.
+  if (n >= kWidth) return store(p, v);
+  __m128 rest = _mm256_castps256_ps128(v);
+  if (n & 4) {
+    _mm_storeu_ps(p, rest);
+    p += 4;
+    rest = _mm256_extractf128_ps(v, 1);
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    p += 2;
+    rest = _mm_movehl_ps(rest, rest);
+  }
+  if (n & 1) _mm_store_ss(p, rest);
 #else
   for (int i = 0; i < kWidth; ++i)
     if (i < n) p[i] = v[i];
