@@ -28,6 +28,25 @@ struct Run {
   Target target;  // workspace holds so many workers as it has threads
 };
 
+// dw[g, co, ci, k] = sum over pixels of grad[n, co, o] * x[n, ci, o * stride + k * dilation - lo].
+// `memory`: x and xs are the input, y and ys the gradient of the output (read only here).
+struct WeightGradientRun {
+  const Problem& problem;
+  const Operands& memory;
+  float* dw;
+  WeightView view;
+  char* workspace;
+  Target target;
+};
+
+// How an algorithm does the gradient of the weights; its bits are its own. The members are those of Algorithm.
+struct WeightGradient {
+  std::string (*decline)(const Problem&);
+  size_t (*workspace)(const Problem&, Target);
+  double (*cost)(const Problem&, Target);
+  void (*run)(const WeightGradientRun&);
+};
+
 struct Algorithm {
   const char* name;
   const char* summary;
@@ -41,7 +60,10 @@ struct Algorithm {
   double (*pack_cost)(const Problem&, Target) = nullptr;  // predicted cycles of pack_extra, where they matter
   bool needs_split = false;                               // runs only where Kernels::split is there
   bool own_bits = false;  // results differ in their last bits from those of the others, which are all the same
+  const WeightGradient* grad_weight = nullptr;
 };
+
+extern const WeightGradient kIm2winGradWeight, kPlanarGradWeight;
 
 // float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.
 extern const Algorithm* const kAlgorithms[];

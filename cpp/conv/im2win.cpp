@@ -68,6 +68,13 @@ void run(const Run& r) { run_blocks(r, Im2winSource(r), partition_of(r.problem, 
 }  // namespace
 
 const Algorithm kIm2win = {
-    "im2win", "windows laid out block by block in memory of the thread", decline, workspace, cost, run};
+    .name = "im2win",
+    .summary = "windows laid out block by block in memory of the thread",
+    .decline = decline,
+    .workspace = workspace,
+    .cost = cost,
+    .run = run,
+    .grad_weight = &kIm2winGradWeight,
+};
 
 }  // namespace omniconv::conv

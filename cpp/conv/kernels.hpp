@@ -122,12 +122,23 @@ struct PlanarLinesArgs {
   int64_t phase;
 };
 
+// Sums over pixels for a tile of taps: sums[i * taps_w + j] += sum_{r, p} g[r * g_row + p] x[r * x_row + i * x_tap + j
+// + p], p < columns. One chain per lane and call.
+struct PlanarOuterArgs {
+  const float *g, *x;
+  int64_t g_row, x_row, x_tap;
+  int64_t rows, columns;
+  double* sums;
+};
+
 inline constexpr int kMaxPlanarRows = 12;
 inline constexpr int kMaxPlanarVectors = 3;
+inline constexpr int kMaxPlanarTaps = 12;
 
 struct PlanarKernels {
   int rows[kMaxPlanarVectors + 1];                                                // largest tile of so many vectors
   void (*tile[4][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
+  void (*outer[kMaxPlanarTaps + 1][kMaxPlanarTaps + 1])(const PlanarOuterArgs&);  // [taps_h][taps_w], product <= 12
   void (*finish)(const PlanarFinishArgs&);
   void (*lines)(const PlanarLinesArgs&);
 };

@@ -5,7 +5,6 @@
 
 #include "conv/algorithm.hpp"
 #include "conv/blocks.hpp"
-#include "conv/grad_weight.hpp"
 #include "conv/operands.hpp"
 #include "core/thread_pool.hpp"
 #include "core/workspace.hpp"
@@ -56,7 +55,7 @@ std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, 
                     const conv::Kernels& kernels) {
   if (desc.dtype != DType::float32) return "float64 runs on the reference alone";
   if (desc.op == ConvOp::grad_weight)
-    return &a == &conv::kIm2win ? conv::grad_weight_decline(work.problem) : "has no gradient of the weights";
+    return a.grad_weight ? a.grad_weight->decline(work.problem) : "has no gradient of the weights";
   if (a.needs_split && !kernels.split) return "the instruction set in force has no matrix unit";
   for (const Phase& phase : work.phases) {
     const std::string why = a.decline(phase.problem, layout);
@@ -66,14 +65,14 @@ std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, 
 }
 
 size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Target target) {
-  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_workspace(work.problem, target);
+  if (desc.op == ConvOp::grad_weight) return a.grad_weight->workspace(work.problem, target);
   size_t most = 0;
   for (const Phase& phase : work.phases) most = std::max(most, a.workspace(phase.problem, target));
   return most;
 }
 
 double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
-  if (desc.op == ConvOp::grad_weight) return conv::grad_weight_cost(work.problem, target) / kCyclesPerSecond;
+  if (desc.op == ConvOp::grad_weight) return a.grad_weight->cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
   for (const Phase& phase : work.phases) {
     cycles += a.cost(phase.problem, layout, target);
@@ -109,18 +108,19 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     info.name = a.name;
     info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
+    const bool own_bits = a.own_bits || desc.op == ConvOp::grad_weight;
     double cost = 0;
     for (bool last : {false, true}) {
       if (!decline(desc, work, a, {last}, target.kernels).empty()) continue;
       const double here = cost_of(desc, image, a, {last}, target);
-      if (!a.own_bits) best = std::min(best, here);
+      if (!own_bits) best = std::min(best, here);
       if (last == layout.channels_contiguous) cost = here;
     }
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
       info.cost = cost_of(desc, work, a, layout, target);
     }
-    all.push_back({info, a.own_bits, cost, cost});
+    all.push_back({info, own_bits, cost, cost});
   }
   const double last = reference_cost(image.problem, target.threads);
   all.push_back({{kReference, true, "", 0, reference_cost(work.problem, target.threads)}, true, last, last});
@@ -324,7 +324,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
     m.xs = conv::strides_of(o.b);
     m.y = static_cast<float*>(o.a.data);
     m.ys = conv::strides_of(o.a);
-    return conv::grad_weight(
+    return a.grad_weight->run(
         {work.problem, m, static_cast<float*>(o.out.data), weight_view(whole, o.out), workspace, target(threads)});
   }
   m.x = static_cast<const float*>(o.a.data);

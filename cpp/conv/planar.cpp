@@ -80,6 +80,14 @@ void run(const Run& r) {
 
 }  // namespace
 
-const Algorithm kPlanar = {"planar", "rows of pixels, channel by channel", decline, workspace, cost, run};
+const Algorithm kPlanar = {
+    .name = "planar",
+    .summary = "rows of pixels, channel by channel",
+    .decline = decline,
+    .workspace = workspace,
+    .cost = cost,
+    .run = run,
+    .grad_weight = &kPlanarGradWeight,
+};
 
 }  // namespace omniconv::conv

@@ -202,6 +202,47 @@ static void planar_lines_2(const PlanarLinesArgs& a) {
 
 static void planar_lines(const PlanarLinesArgs& a) { a.stride == 1 ? planar_lines_1(a) : planar_lines_2(a); }
 
+// Per vector of g: a load of it, TAPS_H x TAPS_W multiply-adds with x from memory, half of which crosses a line; 12
+// sums are 6 cycles of multiply-adds and 6 of loads.
+template <int TAPS_H, int TAPS_W>
+static void planar_outer(const PlanarOuterArgs& a) {
+  f32 acc[TAPS_H][TAPS_W];
+  planar_zero(acc);
+  const int64_t whole = a.columns / kWidth * kWidth;
+  const int rest = int(a.columns - whole);
+  for (int64_t r = 0; r < a.rows; ++r) {
+    const float *g = a.g + r * a.g_row, *x = a.x + r * a.x_row;
+    for (int64_t p = 0; p < whole; p += kWidth) {
+      const f32 gp = load(g + p);
+      const float* xp = x + p;
+      for (int i = 0; i < TAPS_H; ++i, xp += a.x_tap)
+        for (int j = 0; j < TAPS_W; ++j) acc[i][j] = fma(gp, load(xp + j), acc[i][j]);
+    }
+    if (rest == 0) continue;
+    const f32 gp = load_partial(g + whole, rest);
+    const float* xp = x + whole;
+    for (int i = 0; i < TAPS_H; ++i, xp += a.x_tap)
+      for (int j = 0; j < TAPS_W; ++j) acc[i][j] = fma(gp, load_partial(xp + j, rest), acc[i][j]);
+  }
+  for (int i = 0; i < TAPS_H; ++i)
+    for (int j = 0; j < TAPS_W; ++j) {
+      float lanes[kWidth];
+      store(lanes, acc[i][j]);
+      double sum = 0;
+      for (float lane : lanes) sum += double(lane);
+      a.sums[i * TAPS_W + j] += sum;
+    }
+}
+
+template <int TAPS_H, int TAPS_W>
+static OMNICONV_INLINE void fill_planar_outer(PlanarKernels& k) {
+  k.outer[TAPS_H][TAPS_W] = planar_outer<TAPS_H, TAPS_W>;
+  if constexpr ((TAPS_H + 1) * TAPS_W <= kMaxPlanarTaps)
+    fill_planar_outer<TAPS_H + 1, TAPS_W>(k);
+  else if constexpr (TAPS_W < kMaxPlanarTaps)
+    fill_planar_outer<1, TAPS_W + 1>(k);
+}
+
 template <int VECTORS, int ROWS>
 static OMNICONV_INLINE void fill_planar(PlanarKernels& k) {
   if constexpr (ROWS > 0) {
@@ -219,6 +260,7 @@ static PlanarKernels planar_kernels() {
   PlanarKernels k{};
   for (int v = 1; v <= kMaxPlanarVectors; ++v) k.rows[v] = planar_rows(v);
   fill_planar<kMaxPlanarVectors, planar_rows(kMaxPlanarVectors)>(k);
+  fill_planar_outer<1, 1>(k);
   k.finish = planar_finish;
   k.lines = planar_lines;
   return k;

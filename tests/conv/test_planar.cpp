@@ -81,5 +81,35 @@ TEST(Planar, HasTheBitsOfIm2win) {
   EXPECT_GE(runs, int(levels().size() * 2 * (12 * 4 + 4 * 2)));
 }
 
+TEST(Planar, GradientOfTheWeights) {
+  const Settings settings;
+  int runs = 0;
+  for (ConvDesc desc : kProblems) {
+    desc.op = ConvOp::grad_weight;
+    desc.algorithm = "planar";
+    if (error_code([&] { ConvPlan{desc}; }, {}) != Code::ok) continue;  // dilated
+    const std::vector<double> expected = oracle(desc, false);
+    for (Isa isa : levels())
+      for (Order order : kOrders) {
+        set_isa(isa);
+        const Arrays<float> arrays = make_arrays<float>(desc, order, false, false);
+        std::vector<float> bits;
+        for (int threads : {1, 2}) {
+          set_num_threads(threads);
+          arrays.out.fill(NAN);
+          ConvPlan(desc).run(arrays.operands());
+          EXPECT_LE(relative_error(arrays.out.values(), expected), 5e-7) << "order " << int(order);
+          EXPECT_TRUE(arrays.out.untouched());
+          if (threads == 2) {
+            EXPECT_EQ(arrays.out.values(), bits);
+          }
+          bits = arrays.out.values();
+          ++runs;
+        }
+      }
+  }
+  EXPECT_GE(runs, int(levels().size()) * 11 * 4 * 2);
+}
+
 }  // namespace
 }  // namespace omniconv

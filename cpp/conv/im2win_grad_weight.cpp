@@ -1,12 +1,11 @@
-// conv/grad_weight.cpp -- gradient of the weights: windows transposed times gradient
+// conv/im2win_grad_weight.cpp -- gradient of the weights on im2win: windows transposed times gradient
 //
 // The pixels are cut into slots and the channels into chunks by the problem alone, never by the threads. A task
 // (group, slot, chunk) lays its pixels out in window order, as im2win does, and adds up its own partial sums;
 // the slots are then added in order, in float64. So the result has the same bits for any number of threads.
-#include "conv/grad_weight.hpp"
-
 #include <algorithm>
 
+#include "conv/algorithm.hpp"
 #include "conv/blocks.hpp"
 #include "conv/im2win_rows.hpp"
 #include "core/thread_pool.hpp"
@@ -144,9 +143,7 @@ void add_slots(const WeightGradientRun& run, const Split& split, int64_t task, c
         }
 }
 
-}  // namespace
-
-std::string grad_weight_decline(const Problem& p) {
+std::string decline(const Problem& p) {
   const WindowRows layout(p);
   const double bytes = double(layout.column_stride) * p.axis[2].window() * sizeof(float) + double(layout.copy_bytes(1));
   if (bytes > double(kLimit))
@@ -154,17 +151,17 @@ std::string grad_weight_decline(const Problem& p) {
   return "";
 }
 
-size_t grad_weight_workspace(const Problem& p, Target target) {
+size_t workspace(const Problem& p, Target target) {
   const Split split(p, target.kernels);
   return split.partial_bytes(p) + target.threads * WorkerMemory::layout(p, split, nullptr, nullptr);
 }
 
-double grad_weight_cost(const Problem& p, Target target) {
+double cost(const Problem& p, Target target) {
   const double floats = double(p.rows()) * p.groups * WindowRows(p).row_floats(p.axis[2].out);
   return multiply_cycles(p, target) + floats * 0.5 / target.threads;
 }
 
-void grad_weight(const WeightGradientRun& run) {
+void run_all(const WeightGradientRun& run) {
   const Problem& p = run.problem;
   const Split split(p, run.target.kernels);
   auto* partials = reinterpret_cast<float*>(run.workspace);
@@ -175,5 +172,9 @@ void grad_weight(const WeightGradientRun& run) {
                [&](int64_t task, int worker) { run_task(run, split, task, partials, workers + worker * each); });
   parallel_for(p.groups * p.co, run.target.threads, [&](int64_t task, int) { add_slots(run, split, task, partials); });
 }
+
+}  // namespace
+
+const WeightGradient kIm2winGradWeight = {decline, workspace, cost, run_all};
 
 }  // namespace omniconv::conv
