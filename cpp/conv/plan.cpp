@@ -249,13 +249,14 @@ struct ConvPlan::Impl {
     return v;
   }
 
-  void pack_into(const TensorView& w, float* to) const {
+  // `own`: the algorithm that wants its own form too, if any.
+  void pack_into(const TensorView& w, float* to, const Algorithm* own) const {
     for (size_t i = 0; i < work.phases.size(); ++i) {
       const Phase& phase = work.phases[i];
       conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w),
                          to + packed_at[i]);
       float* panels = to + packed_at[i];
-      if (const Algorithm* own = with_extra())
+      if (own && own->pack_extra)
         own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
     }
   }
@@ -339,7 +340,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   if (!weights) {
     weights = reinterpret_cast<float*>(workspace);
     workspace += packed_floats * sizeof(float);
-    pack_into(o.b, weights);
+    pack_into(o.b, weights, &a);
   }
   if (!work.folded) return run_phases(a, m, weights, workspace, threads);
   // The gradient of the padded input first, without epilogue; then every border element is added to its source.
@@ -392,7 +393,7 @@ void ConvPlan::pack(const TensorView& weight) {
   if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1]) s.reference_weight = conv::dense_copy(weight);
   if (s.packed_floats == 0) return;
   AlignedBuffer packed(s.packed_floats * sizeof(float));
-  s.pack_into(weight, static_cast<float*>(packed.data()));
+  s.pack_into(weight, static_cast<float*>(packed.data()), s.with_extra());
   s.packed = std::move(packed);
 }
 

@@ -66,8 +66,9 @@ void run(const Run& r) {
   auto* offsets = reinterpret_cast<int64_t*>(r.workspace);
   strip.offsets(strip.block, offsets);
   strip.offsets(p.axis[1].out - (strip.blocks() - 1) * strip.block, offsets + p.k());
+  const size_t each = worker_bytes(p, k);
   parallel_for(nest.tasks(), r.target.threads, [&](int64_t task, int worker) {
-    char* at = r.workspace + offset_bytes(p) + worker * worker_bytes(p, k);
+    char* at = r.workspace + offset_bytes(p) + worker * each;
     float *rows, *sums;
     take(at, rows, strip.floats());
     take(at, sums, kMaxPlanarRows * kMaxPlanarVectors * k.lanes);

@@ -11,7 +11,8 @@ namespace omniconv::conv {
 // Items cut into pieces of at most `most`, as even as can be.
 struct Cuts {
   int64_t count, each, more;
-  Cuts(int64_t items, int64_t most) : count(ceil_div(items, most)), each(items / count), more(items - each * count) {}
+  Cuts(int64_t items, int64_t most)
+      : count(ceil_div(items, most)), each(items / std::max<int64_t>(count, 1)), more(items - each * count) {}
   int64_t size(int64_t i) const { return each + (i < more); }
 };
 

@@ -138,7 +138,11 @@ void PlanarNest::rows(const Place& b, const float* strip, const int64_t* offsets
   const PlanarMode mode = slide ? PlanarMode::rows_slide : PlanarMode::rows_are_rows;
   args.slide = p_.axis[1].taps;
   const auto most = [&](int v) { return slide ? std::min<int64_t>(k_.planar.rows[v], args.slide) : k_.planar.rows[v]; };
-  const Cuts down[] = {{b.outputs, 1}, {b.outputs, most(1)}, {b.outputs, most(2)}, {b.outputs, most(3)}};
+  const bool slide_3 = slide && args.slide == 3;
+  const auto whole = [&](int v) { return slide_3 ? b.outputs / k_.planar.rows_3[v] * k_.planar.rows_3[v] : 0; };
+  const auto rest = [&](int v) { return Cuts(b.outputs - whole(v), most(v)); };
+  const int64_t above[] = {0, whole(1), whole(2), whole(3)};
+  const Cuts down[] = {rest(1), rest(1), rest(2), rest(3)};
   for (int64_t lane = 0; lane < p_.co; ++lane) {
     const int64_t channel = b.group * p_.co + lane;
     float* y = y_of(b, channel, 0);
@@ -150,7 +154,15 @@ void PlanarNest::rows(const Place& b, const float* strip, const int64_t* offsets
     for (int64_t i = 0, column = 0; i < across_.count; ++i) {
       const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
       args.lanes = int(pixels);
-      for (int64_t t = 0, r = 0; t < down[v].count; r += down[v].size(t++)) {
+      args.count = terms;
+      args.repeat = plain_ ? above[v] / k_.planar.rows_3[v] : 1;
+      for (int64_t r = 0, step = args.repeat * k_.planar.rows_3[v]; r < above[v]; r += step) {
+        args.x = strip + r * args.x_row + column;
+        args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
+        k_.planar.slide_3[v](args);
+        if (!plain_) finish(b, sums, args.c_row, step, pixels, channel, r, column, false);
+      }
+      for (int64_t t = 0, r = above[v]; t < down[v].count; r += down[v].size(t++)) {
         args.x = strip + r * args.x_row + column;
         args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
         planar_sums(k_, mode, args, terms, v, down[v].size(t));
