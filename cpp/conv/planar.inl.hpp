@@ -219,10 +219,19 @@ static void planar_lines_2(const PlanarLinesArgs& a) {
     const float* x = a.x + r * a.x_row;
     float* to[2] = {a.to + (2 * r + even) * a.phase, a.to + (2 * r + 1 - even) * a.phase};
     int64_t i = 0;
-    for (const float* from = x + 2 * skip[0]; i + kWidth <= both; i += kWidth) {
+    const float* from = x + 2 * skip[0];
+    for (; i + kWidth <= both; i += kWidth) {
       const f32 low = load(from + 2 * i), high = load(from + 2 * i + kWidth);
       store(to[0] + begin[0] + i, even_lanes(low, high));
       store(to[1] + begin[1] + i, odd_lanes(low, high));
+    }
+    if (const int rest = int(both - i); rest > 0) {
+      const int in_high = 2 * rest - kWidth;
+      const f32 low = load_partial(from + 2 * i, in_high < 0 ? 2 * rest : kWidth);
+      const f32 high = in_high > 0 ? load_partial(from + 2 * i + kWidth, in_high) : zero();
+      store_partial(to[0] + begin[0] + i, even_lanes(low, high), rest);
+      store_partial(to[1] + begin[1] + i, odd_lanes(low, high), rest);
+      i = both;
     }
     for (int h = 0; h < 2; ++h) {
       for (int64_t j = i; j < length[h]; ++j) to[h][begin[h] + j] = x[2 * (skip[h] + j) + h];

@@ -215,8 +215,15 @@ static OMNICONV_INLINE f32 odd_blocks(f32 a, f32 b) {
   return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 // Elements 0, 2, 4, ... and 1, 3, 5, ... of a followed by b.
-static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
-static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+// Two shuffles each; as one __builtin_shufflevector GCC 12 makes it two permutations and a blend.
+static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) {
+  const __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));  // a0 a2 b0 b2 a4 a6 b4 b6
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, 0xd8));
+}
+static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) {
+  const __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, 0xd8));
+}
 #else
 static OMNICONV_INLINE f32 even_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
 static OMNICONV_INLINE f32 odd_lanes(f32 a, f32 b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
