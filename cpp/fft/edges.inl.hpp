@@ -5,6 +5,7 @@
 // output needs nothing is computed but what the other half shares.
 #pragma once
 
+#include "fft/activation.inl.hpp"
 #include "fft/passes.inl.hpp"
 
 namespace omniconv::fft {
@@ -126,25 +127,6 @@ static void load_rows(const LoadArgs<T>& args) {
   }
 }
 
-// Not inlined: there are as many places that write as there are lanes, and eleven activations.
-static __attribute__((noinline)) f32 activated(Activation activation, f32 v, float slope) {
-  switch (activation) {
-    case Activation::none: return v;
-    case Activation::relu: return relu(v);
-    case Activation::relu6: return relu6(v);
-    case Activation::leaky_relu: return leaky_relu(v, slope);
-    case Activation::silu: return silu(v);
-    case Activation::gelu: return gelu(v);
-    case Activation::gelu_tanh: return gelu_tanh(v);
-    case Activation::quick_gelu: return quick_gelu(v);
-    case Activation::hardswish: return hardswish(v);
-    case Activation::sigmoid: return sigmoid(v);
-    case Activation::tanh: return tanh(v);
-  }
-  return v;
-}
-static OMNICONV_INLINE f64 activated(Activation, f64 v, double) { return v; }
-
 // What becomes of a vector of sums: see StoreArgs. Outputs at + [from, to), which is [0, W) where WHOLE.
 template <class T, bool WHOLE>
 static OMNICONV_INLINE void write_part(const StoreArgs<T>& a, int64_t at, int64_t from, int64_t to,
@@ -162,9 +144,9 @@ static OMNICONV_INLINE void write_part(const StoreArgs<T>& a, int64_t at, int64_
     v = fma(broadcast(a.skip), x, v);
   }
   v = v + broadcast(a.bias);
+  if (a.y2) put(a.y2, a.post2 ? v * get(a.post2) : v);
   if (a.activation != Activation::none) v = activated(a.activation, v, a.negative_slope);
   put(a.y, a.post ? v * get(a.post) : v);
-  if (a.y2) put(a.y2, a.post2 ? v * get(a.post2) : v);
 }
 
 // Of outputs [at, at + W) those inside of [first, last).
@@ -233,15 +215,6 @@ static void store_rows(const StoreArgs<T>& args) {
                   [&](int q, auto v) { write(a, j - a.shift + q * t.vectors, v); });
   }
 }
-
-template <class T>
-static Kernels<T> make_kernels() {
-  return {Lanes<T>::kCount,       load_rows<T>,          store_rows<T>,
-          walk<T, Way::convolve>, walk<T, Way::forward>, walk<T, Way::inverse>,
-          stage_columns<T>,       correlate<T>,          scale<T>};
-}
-
-static AllKernels all_kernels() { return {make_kernels<float>(), make_kernels<double>()}; }
 
 }  // namespace OMNICONV_ISA_NS
 }  // namespace omniconv::fft

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "fft/problem.hpp"
+#include "fft/team.hpp"
 #include "fft/transform.hpp"
 
 namespace omniconv::fft {
@@ -32,6 +33,9 @@ struct Rows {
   }
 };
 
+// Several threads work on one row only from here on: less is done by the time that all have been woken.
+constexpr size_t kTogetherBytes = size_t{256} << 10;
+
 // Thread-safe and immutable. T is float or double.
 template <class T>
 class Engine {
@@ -41,6 +45,7 @@ class Engine {
 
   const Map& map() const { return map_; }
   const Geometry& geometry() const { return geometry_; }
+  const Kernels<T>& kernels() const { return kernels_; }
   int64_t spectrum_items() const { return geometry_.points * 2; }
 
   // `lags`: span + 1 values, that of lag lo first. `room`: 2 * points elements.
@@ -50,29 +55,69 @@ class Engine {
   size_t workspace_bytes(int threads, bool strided) const;
   void run(const Rows<T>& rows, char* workspace, int threads) const;
 
-  // dlags[(c, h) or (b, c, h)] [span + 1] = sums over samples (unless per_sample) of grad (rows.y) times v.
-  size_t gradient_workspace_bytes(int threads) const;
-  void lag_gradient(const Rows<T>& rows, View<const T> grad, bool per_sample, T* dlags, char* workspace,
-                    int threads) const;
+  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
+  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
+  Source<T> source(const T* data, const T* gate, int64_t block) const;
+  Team<T> team(int threads) const { return {kernels_, tables_->transform(), threads}; }
 
  private:
   struct Job;
-  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
   int64_t group() const;          // rows that are packed together where their elements are not adjacent
   int64_t segment() const;        // elements of u that one block reads
   int64_t block_outputs() const;  // at most
   size_t pack_bytes() const;
   size_t thread_bytes(bool strided) const { return z_bytes() + (strided ? pack_bytes() : 0); }
-  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
-  Source<T> source(const T* data, const T* gate, int64_t block) const;
-  void convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const;
-  void convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
+  void convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   Map map_;
   Geometry geometry_;
   const Kernels<T>& kernels_;
   std::shared_ptr<const Tables<T>> tables_;
 };
+
+// Rows of a step back; elements of all are adjacent. Null results are not wanted.
+template <class T>
+struct BackwardRows {
+  int64_t batch = 1, kernels = 1, channels = 1;  // B, C, H
+  bool per_sample = false;
+  View<const T> u, pre, post, grad, skip, bias;
+  View<const T> sums;                         // what the activation was applied to; null: computed again where needed
+  View<const T> spectrum, adjoint;            // of the directions that backward_needs() asks for
+  View<T> du, dpre, dpost;                    // du and dpre of every kernel by itself
+  T* dlags = nullptr;                         // [(c, h) or (b, h)] [span + 1], that of lag lo first
+  double *dskip = nullptr, *dbias = nullptr;  // [b, c, h]: of one row each
+  Activation activation = Activation::none;
+  double negative_slope = 0.01;
+
+  bool inputs() const { return du.data || dpre.data; }
+  bool needs_sums() const { return dpost.data || activation != Activation::none; }
+};
+
+template <class T>
+class Backward {
+ public:
+  Backward(const Engine<T>& forward, const Engine<T>& adjoint, const BackwardRows<T>& rows);
+  bool needs_spectrum() const { return (rows_.needs_sums() && !rows_.sums.data) || (shared_ && rows_.inputs()); }
+  bool needs_adjoint() const { return !shared_ && rows_.inputs(); }
+  size_t workspace_bytes(int threads) const;
+  void run(char* workspace, int threads) const;
+
+ private:
+  struct Worker;
+  Worker worker(char* memory, int threads) const;
+  int64_t tasks() const;
+  int64_t parts() const;
+  const Engine<T>& last() const { return shared_ ? forward_ : adjoint_; }  // whose transforms end the sums over samples
+  void finish(const Team<T>& team, T* sum, T* room, int64_t kernel) const;
+
+  const Engine<T>&forward_, &adjoint_;
+  const BackwardRows<T> rows_;
+  bool shared_;
+};
+
+// The same as Kernels::epilogue, in float64 arithmetic.
+template <class T>
+void epilogue_row(const EpilogueArgs<T>& args);
 
 // s to post * activation(s) in float64 arithmetic, for rows whose kernels stored s.
 template <class T>

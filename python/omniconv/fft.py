@@ -248,6 +248,7 @@ def fft_conv(
     algorithm: str = "auto",
     negative_slope: float = 0.01,
     out: Any = None,
+    sums: Any = None,
 ) -> Any:
     """Convolve every row of u with its channel's kernel: ``post_gate * activation(conv + skip * v + bias)``.
 
@@ -280,6 +281,8 @@ def fft_conv(
         that does not grow with L) or "reference" (direct sums in float64). Not used with a KernelSpectrum.
     out : array, optional
         Written to and returned; must not overlap an input.
+    sums : array, optional
+        Shape of the result; ``conv + skip * v + bias`` is written to it, for `fft_conv_grad`. Must not overlap an input.
 
     Returns
     -------
@@ -303,15 +306,17 @@ def fft_conv(
     pre = _operand(pre_gate, "pre_gate", like.dtype, u_shape)
     post = _operand(post_gate, "post_gate", like.dtype, shape)
     small = [_operand(a, n, like.dtype, per_channel) for a, n in ((skip, "skip"), (bias, "bias"))]
-    if out is not None:
-        check_out(out)
-        _operand(out, "out", like.dtype, shape)
+    for name, array in (("out", out), ("sums", sums)):
+        if array is not None:
+            check_out(array, name)
+            _operand(array, name, like.dtype, shape)
     u = export(u, "u")
     if spectrum is None:
         spectrum = kernel.spectrum(plan)
     result = empty(like, shape, False) if out is None else out
     plan.run(
-        spectrum, u, export(result, "out"), pre, post, *small, activation or "none", _slope(negative_slope), blh
+        spectrum, u, export(result, "out"), pre, post, *small, activation or "none", _slope(negative_slope), blh,
+        out2=None if sums is None else export(sums, "sums"),
     )  # fmt: skip
     return out if out is not None else finish(like, result)
 
@@ -345,6 +350,7 @@ def fft_conv_grad(
     algorithm: str = "auto",
     negative_slope: float = 0.01,
     wrt: tuple[str, ...] | None = None,
+    sums: Any = None,
 ) -> FFTConvGrads:
     """Gradients of ``sum(grad * fft_conv(u, k, ...))`` with respect to the arguments named in `wrt`.
 
@@ -355,8 +361,10 @@ def fft_conv_grad(
     wrt : sequence of str, optional
         Of "u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev"; default is every array that is given.
 
-    The other parameters and errors are those of `omniconv.fft_conv`. What precedes an activation or a gate is computed
-    again, not stored. Sums over samples and elements have one order for any number of threads; those of skip and bias
+    sums : array, optional
+        What `fft_conv` put into its `sums`. Without it, what precedes an activation or a gate is computed again.
+
+    The other parameters and errors are those of `omniconv.fft_conv`. Sums over samples and elements have one order for any number of threads; those of skip and bias
     are float64.
     """
     like, blh = describe(u, "u"), _blh(layout)
@@ -381,64 +389,57 @@ def fft_conv_grad(
     pre = _operand(pre_gate, "pre_gate", like.dtype, like.shape)
     post = _operand(post_gate, "post_gate", like.dtype, shape)
     skip_, bias_ = (_operand(a, n, like.dtype, per_channel) for a, n in ((skip, "skip"), (bias, "bias")))
+    sums_ = _operand(sums, "sums", like.dtype, shape)
     u = export(u, "u")
     import numpy as np
 
     host = Described("numpy", like.shape, like.dtype, False)
     new = functools.partial(np.empty, dtype=like.dtype)
-    found: dict[str, Any] = {}
-
-    ds = g  # gradient of conv + skip * v + bias
-    if post is not None or activation is not None or {"skip", "bias"} & wanted:
-        ds = new(shape)
-        if activation is None and "post_gate" not in wanted:
-            ds[...] = 0  # no gradient below depends on the values themselves
-        else:
-            spectrum = spectrum or kernel.spectrum(plan)
-            plan.run(spectrum, u, ds, pre, None, skip_, bias_, blh=blh)
-        for name, size in (("post_gate", shape), ("skip", per_channel), ("bias", per_channel)):
-            if name in wanted:
-                found[name] = new(size)
-        _core.fft_conv_epilogue_gradient(
-            ds, g, post, found.get("post_gate"), u, pre, found.get("skip"), found.get("bias"), activation or "none",
-            _slope(negative_slope), blh,
+    sizes = {
+        "u": like.shape, "pre_gate": like.shape, "k": kernel.shape, "post_gate": shape, "skip": per_channel,
+        "bias": per_channel, "k_rev": (*kernel.shape[:-1], kernel.reverse_taps),
+    }  # fmt: skip
+    found = {n: new(sizes[n]) for n in sizes if n in wanted}
+    arrays = {"grad": g, "u": u, "pre_gate": pre, "post_gate": post, "skip": skip_, "bias": bias_, "sums": sums_}
+    how = (activation or "none", _slope(negative_slope), blh)
+    if plan.algorithm == "reference":
+        _reference_grad(arrays, found, kernel, plan, how)
+    else:
+        wide = len(shape) == 4
+        each = found
+        if wide:  # gradients of every kernel, then their sum
+            each = found | {n: new((*shape[:2], *like.shape[1:])) for n in ("u", "pre_gate") if n in wanted}
+        plan.backward(
+            spectrum, [*(arrays[n] for n in ("grad", "u")), kernel.array, pre, post, skip_, bias_, kernel.reverse, sums_],
+            [each.get(n) for n in ("u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev")], kernel.per_sample, *how,
         )  # fmt: skip
-    if {"u", "pre_gate"} & wanted:
-        _grad_inputs(found, wanted, kernel, plan, ds, u, pre, skip_, blh, like.shape, new)
-    if {"k", "k_rev"} & wanted:
-        dk = new(kernel.shape) if "k" in wanted else None
-        dr = new((*kernel.shape[:-1], kernel.reverse_taps)) if "k_rev" in wanted else None
-        plan.kernel_gradient(u, pre, ds, dk, dr, kernel.per_sample, blh)
-        found |= {"k": dk, "k_rev": dr}
-    return FFTConvGrads(**{n: _as(like, host, found[n]) for n in found if n in wanted})
+        if wide:
+            found |= {n: each[n].sum(1) for n in ("u", "pre_gate") if n in wanted}
+    return FFTConvGrads(**{n: _as(like, host, found[n]) for n in found})
 
 
-def _grad_inputs(
-    found: dict[str, Any], wanted: set[str], kernel: _Kernel, plan: Any, ds: Any, u: Any, pre: Any, skip: Any,
-    blh: bool, u_shape: tuple[int, ...], new: Any,
-) -> None:  # fmt: skip
-    """Du = pre_gate * dv and dpre_gate = u * dv, of one adjoint convolution dv."""
+def _reference_grad(arrays: dict, found: dict, kernel: _Kernel, plan: Any, how: tuple) -> None:
+    """Step by step, every sum in float64: what the fast step back is tested against."""
     import numpy as np
 
-    adjoint = kernel.spectrum(plan, adjoint=True)
-    kernels = len(kernel.shape) == 3 and not kernel.per_sample
-    if kernels:  # dv of every kernel, then their sum
-        each = new((u_shape[0], kernel.shape[0], *u_shape[1:]))
-        plan.run(adjoint, ds, each, skip=skip, blh=blh)
-        dv = each.sum(1)
-        if "u" in wanted:
-            found["u"] = dv if pre is None else dv * np.asarray(pre)
-        if "pre_gate" in wanted:
-            found["pre_gate"] = dv * np.asarray(u)
-        return
-    results = {n: new(u_shape) for n in ("u", "pre_gate") if n in wanted}
-    factors = {"u": pre, "pre_gate": u}
-    (first, y), *rest = results.items()
-    second = rest[0] if rest else (None, None)
-    plan.run(
-        adjoint, ds, y, None, factors[first], skip, None, blh=blh, out2=second[1], post_gate2=factors.get(second[0])
+    g, u, pre, post, skip = (arrays[n] for n in ("grad", "u", "pre_gate", "post_gate", "skip"))
+    blh = how[-1]
+    ds = np.empty_like(np.asarray(g), order="C")
+    plan.run(kernel.spectrum(plan), u, ds, pre, None, skip, arrays["bias"], blh=blh)
+    _core.fft_conv_epilogue_gradient(
+        ds, g, post, found.get("post_gate"), u, pre, found.get("skip"), found.get("bias"), *how
     )
-    found |= results
+    if "u" in found or "pre_gate" in found:
+        wide = len(kernel.shape) == 3 and not kernel.per_sample
+        shape = np.asarray(u).shape
+        each = np.empty((shape[0], kernel.shape[0], *shape[1:]) if wide else shape, ds.dtype)
+        plan.run(kernel.spectrum(plan, adjoint=True), ds, each, skip=skip, blh=blh)
+        dv = each.sum(1) if wide else each
+        for name, factor in (("u", pre), ("pre_gate", u)):
+            if name in found:
+                found[name][...] = dv if factor is None else dv * np.asarray(factor)
+    if "k" in found or "k_rev" in found:
+        plan.kernel_gradient(u, pre, ds, found.get("k"), found.get("k_rev"), kernel.per_sample, blh)
 
 
 def _as(like: Described, host: Described, array: Any) -> Any:

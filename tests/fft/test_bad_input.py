@@ -49,6 +49,9 @@ WRONG = [
     ({"out": U.astype("float64")}, TypeError, "out has dtype"),
     ({"out": np.broadcast_to(np.float32(0), (2, 3, 40))}, ValueError, "out is read-only"),
     ({"out": U}, ValueError, "out overlaps u"),
+    ({"sums": normal(2, 3, 41)}, ValueError, "sums has shape"),
+    ({"sums": np.broadcast_to(np.float32(0), (2, 3, 40))}, ValueError, "sums is read-only"),
+    ({"sums": U}, ValueError, "out overlaps u"),
     ({"k": normal(1, 1), "u": np.broadcast_to(np.float32(0), (1, 1, 2**45))}, ValueError, "u has rows of"),
 ]  # fmt: skip
 

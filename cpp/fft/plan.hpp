@@ -1,0 +1,131 @@
+// fft/plan.hpp -- what a plan holds, and arrays as rows
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "conv/operands.hpp"
+#include "core/thread_pool.hpp"
+#include "core/workspace.hpp"
+#include "fft/engine.hpp"
+
+namespace omniconv {
+namespace fft {
+
+constexpr const char* kNames[] = {"fft", "overlap_save", "reference"};
+
+[[noreturn]] inline void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
+
+template <class T>
+View<const T> view_of(const TensorView& v, int64_t b, int64_t c, int64_t h, int64_t t) {
+  if (!v.defined()) return {};
+  return {static_cast<const T*>(v.data), b, c, h, t};
+}
+// [B, H, L] or [B, C, H, L].
+template <class T>
+View<const T> rows_of(const TensorView& v) {
+  if (!v.defined()) return {};
+  const int last = v.ndim - 1;
+  // A row of one element is adjacent to itself, whatever its stride says.
+  const int64_t t = v.shape[last] == 1 ? 1 : v.strides[last];
+  return view_of<T>(v, v.strides[0], v.ndim == 4 ? v.strides[1] : 0, v.strides[last - 1], t);
+}
+template <class T>
+View<T> writable(const TensorView& v) {
+  const View<const T> r = rows_of<T>(v);
+  return {const_cast<T*>(r.data), r.b, r.c, r.h, r.t};
+}
+// [H] or [C, H].
+template <class T>
+View<const T> channels_of(const TensorView& v) {
+  if (!v.defined()) return {};
+  return view_of<T>(v, 0, v.ndim == 2 ? v.strides[0] : 0, v.strides[v.ndim - 1], 1);
+}
+
+inline std::string shape_of(const TensorView& v) { return shape_string(v.shape.data(), v.ndim); }
+
+inline void check_rows(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape) {
+  conv::check_shape(name, v, dtype, shape);
+}
+
+// Row i of [H, K] or [C, H, K].
+template <class T>
+const T* kernel_row(const TensorView& k, int64_t i) {
+  const T* data = static_cast<const T*>(k.data);
+  if (k.ndim == 2) return data + i * k.strides[0];
+  return data + i / k.shape[1] * k.strides[0] + i % k.shape[1] * k.strides[1];
+}
+
+template <class T>
+struct Engines {
+  Engine<T> forward, adjoint;
+};
+
+}  // namespace fft
+
+struct FftSpectrum::Impl {
+  std::vector<int64_t> rows;
+  FftDirection direction;
+  bool per_sample;
+  int64_t items;  // per row
+  AlignedBuffer data;
+  const void* plan;
+};
+
+struct FftConvPlan::Impl {
+  FftConvDesc desc;
+  fft::Map map = fft::make_map(desc);
+  std::string algorithm;
+  std::vector<AlgorithmInfo> infos;
+  std::optional<fft::Engines<float>> f32;
+  std::optional<fft::Engines<double>> f64;
+
+  bool reference() const { return algorithm == fft::kNames[2]; }
+  template <class T>
+  const fft::Engine<T>& engine(FftDirection direction) const {
+    if constexpr (sizeof(T) == 4)
+      return direction == FftDirection::forward ? f32->forward : f32->adjoint;
+    else
+      return direction == FftDirection::forward ? f64->forward : f64->adjoint;
+  }
+
+  template <class T>
+  fft::Engines<T> engines() const;
+  explicit Impl(const FftConvDesc& d);
+
+  int64_t inputs(FftDirection d) const { return d == FftDirection::forward ? map.in : map.out; }
+  int64_t outputs(FftDirection d) const { return d == FftDirection::forward ? map.out : map.in; }
+
+  template <class T>
+  size_t workspace_bytes(int threads, bool strided) const {
+    if (reference()) {  // whole lines, so that the doubles of every thread are aligned
+      const size_t bytes = size_t(map.in + map.out) * (sizeof(T) + sizeof(double));
+      return size_t(threads) * ((bytes + 191) / 64 * 64);
+    }
+    return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads, strided),
+                    engine<T>(FftDirection::adjoint).workspace_bytes(threads, strided));
+  }
+  size_t workspace_bytes(int threads, bool strided) const {
+    return desc.dtype == DType::float32 ? workspace_bytes<float>(threads, strided)
+                                        : workspace_bytes<double>(threads, strided);
+  }
+
+  template <class T>
+  void transform(const TensorView& k, const TensorView& reverse, FftSpectrum::Impl& to) const;
+  template <class T>
+  void run(const FftSpectrum::Impl& spectrum, const FftConvOperands& o, char* workspace, int threads) const;
+  template <class T>
+  void run_reference(const fft::Rows<T>& rows, FftDirection direction, char* workspace, int threads) const;
+  template <class T>
+  void reference_kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad,
+                                 const TensorView& dk, const TensorView& dr, bool per_sample) const;
+  template <class T>
+  void backward(const FftConvPlan& plan, const FftConvBackward& o, const FftSpectrum* spectrum) const;
+  void check(const FftSpectrum::Impl& spectrum, const FftConvOperands& o) const;
+};
+
+}  // namespace omniconv
