@@ -13,8 +13,6 @@
 namespace omniconv::fft {
 namespace {
 
-// Rows up to this size are fetched one pass before they are used; see Touch.
-constexpr int64_t kShortBytes = int64_t{64} << 10;
 constexpr int64_t kPackedRows = 16;  // a cache line of float32 channels
 
 // Plans of one length share a table: roots of 2^20 points take 12 MiB and as many sines as there are numbers.
@@ -85,10 +83,10 @@ Source<T> Engine<T>::source(const T* data, const T* gate, int64_t block) const {
 }
 
 template <class T>
-void Engine<T>::transform(const T* lags, T* room, T* spectrum) const {
-  const Transform<T>& t = tables_->transform();
+void Engine<T>::transform(const T* lags, T* room, T* spectrum, int threads) const {
+  const Team<T> team = this->team(threads);
   const int64_t n = 2 * geometry_.points, first = map_.lo - geometry_.origin, negative = std::max<int64_t>(-first, 0);
-  LoadArgs<T> in{&t, {lags, nullptr, map_.span() + 1, -first, 0, 0}, spectrum, 0, columns(), {}};
+  LoadArgs<T> in{&team.t, {lags, nullptr, map_.span() + 1, -first, 0, 0}, spectrum, 0, 0, {}};
   if (negative) {  // lags before the origin are at the end, with the other sign
     const int64_t wrapped = std::min(negative, map_.span() + 1);
     std::fill(room, room + n, T(0));
@@ -96,9 +94,8 @@ void Engine<T>::transform(const T* lags, T* room, T* spectrum) const {
     for (int64_t i = wrapped; i <= map_.span(); ++i) room[i - negative] = lags[i];
     in.source = {room, nullptr, n, 0, 0, 0};
   }
-  kernels_.load(in);
-  kernels_.forward({&t, spectrum, nullptr, 0, 0, 1, nullptr, nullptr});
-  kernels_.scale(spectrum, t.vectors, T(1) / T(geometry_.points));  // what the inverse leaves out
+  team.load(in);
+  team.walk(kernels_.forward, spectrum);
 }
 
 template <class T>

@@ -35,6 +35,10 @@ struct Rows {
 
 // Several threads work on one row only from here on: less is done by the time that all have been woken.
 constexpr size_t kTogetherBytes = size_t{256} << 10;
+// And always where several threads' transforms, with what they are multiplied by, would not stay in an L3 cache.
+constexpr size_t kSharedCacheBytes = size_t{4} << 20;
+// Rows up to this size are fetched one pass before they are used; see Touch.
+constexpr int64_t kShortBytes = int64_t{64} << 10;
 
 // Thread-safe and immutable. T is float or double.
 template <class T>
@@ -48,8 +52,9 @@ class Engine {
   const Kernels<T>& kernels() const { return kernels_; }
   int64_t spectrum_items() const { return geometry_.points * 2; }
 
-  // `lags`: span + 1 values, that of lag lo first. `room`: 2 * points elements.
-  void transform(const T* lags, T* room, T* spectrum) const;
+  // `lags`: span + 1 values, that of lag lo first, divided by the points (which the inverse leaves out). `room`: 2 *
+  // points elements.
+  void transform(const T* lags, T* room, T* spectrum, int threads = 1) const;
 
   // `strided`: room to pack rows whose elements are not adjacent.
   size_t workspace_bytes(int threads, bool strided) const;
@@ -73,46 +78,6 @@ class Engine {
   Geometry geometry_;
   const Kernels<T>& kernels_;
   std::shared_ptr<const Tables<T>> tables_;
-};
-
-// Rows of a step back; elements of all are adjacent. Null results are not wanted.
-template <class T>
-struct BackwardRows {
-  int64_t batch = 1, kernels = 1, channels = 1;  // B, C, H
-  bool per_sample = false;
-  View<const T> u, pre, post, grad, skip, bias;
-  View<const T> sums;                         // what the activation was applied to; null: computed again where needed
-  View<const T> spectrum, adjoint;            // of the directions that backward_needs() asks for
-  View<T> du, dpre, dpost;                    // du and dpre of every kernel by itself
-  T* dlags = nullptr;                         // [(c, h) or (b, h)] [span + 1], that of lag lo first
-  double *dskip = nullptr, *dbias = nullptr;  // [b, c, h]: of one row each
-  Activation activation = Activation::none;
-  double negative_slope = 0.01;
-
-  bool inputs() const { return du.data || dpre.data; }
-  bool needs_sums() const { return dpost.data || activation != Activation::none; }
-};
-
-template <class T>
-class Backward {
- public:
-  Backward(const Engine<T>& forward, const Engine<T>& adjoint, const BackwardRows<T>& rows);
-  bool needs_spectrum() const { return (rows_.needs_sums() && !rows_.sums.data) || (shared_ && rows_.inputs()); }
-  bool needs_adjoint() const { return !shared_ && rows_.inputs(); }
-  size_t workspace_bytes(int threads) const;
-  void run(char* workspace, int threads) const;
-
- private:
-  struct Worker;
-  Worker worker(char* memory, int threads) const;
-  int64_t tasks() const;
-  int64_t parts() const;
-  const Engine<T>& last() const { return shared_ ? forward_ : adjoint_; }  // whose transforms end the sums over samples
-  void finish(const Team<T>& team, T* sum, T* room, int64_t kernel) const;
-
-  const Engine<T>&forward_, &adjoint_;
-  const BackwardRows<T> rows_;
-  bool shared_;
 };
 
 // The same as Kernels::epilogue, in float64 arithmetic.

@@ -9,8 +9,10 @@
 // Transforms per row: v, g, dv, and one more to have s again where nobody kept it; per kernel two.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
-#include "fft/engine.hpp"
+#include "fft/backward.hpp"
+#include "fft/plan.hpp"
 
 namespace omniconv::fft {
 namespace {
@@ -25,7 +27,10 @@ struct Backward<T>::Worker {
   const BackwardRows<T>& r;
   const Engine<T>&forward, &adjoint;
   int threads;
-  T *v_z, *g_z, *sum, *row;  // row: one of outputs, s and then its gradient
+  T *v_z, *g_z, *sum, *row, *lags;  // row: one of outputs, s and then its gradient
+  T *spectrum_room, *adjoint_room;
+  const T *spectrum = nullptr, *adjoint_spectrum = nullptr;
+  const T *next_u = nullptr, *next_pre = nullptr;  // of the sample to come
 
   void run(int64_t ib, int64_t ic, int64_t ih) const {
     const T *u = r.u.row(ib, ic, ih), *pre = r.pre.row(ib, ic, ih), *post = r.post.row(ib, ic, ih);
@@ -33,7 +38,8 @@ struct Backward<T>::Worker {
     T* dpost = r.dpost.row(ib, ic, ih);
     const int64_t outputs = forward.map().out;
     const bool active = r.activation != Activation::none, again = r.needs_sums() && !s;
-    if (again || (all.shared_ && r.dlags)) {
+    Touch<T> coming{};
+    if (again || (all.shared_ && r.taps())) {
       StoreArgs<T> out{};
       out.y = active ? row : dpost;
       out.post = active ? nullptr : grad;  // dpost = grad * s
@@ -43,7 +49,8 @@ struct Backward<T>::Worker {
         out.skip = *r.skip.row(ib, ic, ih);
       }
       out.bias = r.bias.data ? *r.bias.row(ib, ic, ih) : T(0);
-      values(u, pre, r.spectrum.row(ib, ic, ih), out, again);
+      if (brief()) coming = {{grad, post}, dpost, outputs};
+      values(u, pre, out, again, coming);
       if (again && active) s = row;
     }
     const int64_t line = (ib * r.kernels + ic) * r.channels + ih;
@@ -65,7 +72,7 @@ struct Backward<T>::Worker {
       else
         forward.kernels().epilogue(e);
     }
-    if (!r.inputs() && !r.dlags) return;
+    if (!r.inputs() && !r.taps()) return;
     const T *g = active ? row : grad, *gate = active ? nullptr : post;
     StoreArgs<T> out{};
     T *du = r.du.row(ib, ic, ih), *dpre = r.dpre.row(ib, ic, ih);
@@ -78,23 +85,68 @@ struct Backward<T>::Worker {
       out.pre = gate;
       out.skip = *r.skip.row(ib, ic, ih);
     }
+    coming = {};
+    if (brief()) {
+      coming = {{out.y2, nullptr}, out.y, forward.map().in};
+      out.touch = {{next_u, next_pre}, nullptr, forward.map().in};
+    }
     if (all.shared_)
-      whole(g, gate, r.spectrum.row(ib, ic, ih), out);
+      whole(g, gate, out, coming);
     else
-      blocks(g, gate, u, pre, r.adjoint.row(ib, ic, ih), out);
+      blocks(g, gate, u, pre, out);
+  }
+
+  // Rows that are fetched one pass before they are used; see Touch.
+  bool brief() const {
+    return all.shared_ && std::max(forward.map().in, forward.map().out) * int64_t(sizeof(T)) <= kShortBytes;
+  }
+
+  // Transforms of the kernel of (b, c, h), unless they are there.
+  void prepare(int64_t ib, int64_t ic, int64_t ih) {
+    const int64_t kernel = ((r.per_sample ? ib : ic) * r.channels) + ih;
+    const auto make = [&](const Engine<T>& e, FftDirection direction, T* to) {
+      gather_lags(*r.desc, forward.map(), r.k, r.k_reverse, direction, kernel, T(1) / T(e.geometry().points), lags);
+      e.transform(lags, v_z, to, threads);
+      return to;
+    };
+    spectrum = r.spectrum.row(ib, ic, ih);
+    if (all.needs_spectrum() && !spectrum) spectrum = make(forward, FftDirection::forward, spectrum_room);
+    if (all.needs_adjoint()) adjoint_spectrum = make(adjoint, FftDirection::adjoint, adjoint_room);
+  }
+
+  // The sum over samples to the kernel's gradients.
+  void finish(int64_t kernel) const {
+    const Engine<T>& e = all.last();
+    const Team<T> team = e.team(threads);
+    const Map& map = e.map();
+    const int64_t points = e.geometry().points, count = map.span() + 1, n = 2 * points;
+    team.walk(team.kernels.inverse, sum);
+    StoreArgs<T> out{};
+    out.transform = &team.t;
+    out.z = sum;
+    out.last = n;
+    out.y = v_z;
+    team.store(out);
+    const T factor = T(1) / T(points);
+    const int64_t first = map.lo - e.geometry().origin, wrapped = std::clamp<int64_t>(-first, 0, count);
+    for (int64_t i = 0; i < wrapped; ++i) lags[i] = -factor * v_z[first + i + n];
+    for (int64_t i = wrapped; i < count; ++i) lags[i] = factor * v_z[first + i];
+    if (!all.shared_) std::reverse(lags, lags + count);
+    put_taps(*r.desc, forward.map(), r.dk, false, kernel, lags);
+    put_taps(*r.desc, forward.map(), r.dk_reverse, true, kernel, lags);
   }
 
   // v_z is the transform of v afterwards, if shared and needed; and where `again`, out is written.
-  void values(const T* u, const T* pre, const T* spectrum, StoreArgs<T> out, bool again) const {
+  void values(const T* u, const T* pre, StoreArgs<T> out, bool again, const Touch<T>& coming) const {
     const Team<T> team = forward.team(threads);
     const Geometry& f = forward.geometry();
     T* z = again ? g_z : v_z;
     out.transform = &team.t;
     out.z = z;
     for (int64_t block = 0; block < f.blocks; ++block) {
-      team.load({&team.t, forward.source(u, pre, block), z, 0, 0});
+      team.load({&team.t, forward.source(u, pre, block), z, 0, 0, coming});
       if (!again) return team.walk(team.kernels.forward, z);
-      if (all.shared_ && r.dlags)
+      if (all.shared_ && r.taps())
         team.walk(team.kernels.convolve_keep, z, spectrum, v_z);
       else
         team.walk(team.kernels.convolve, z, spectrum);
@@ -105,15 +157,15 @@ struct Backward<T>::Worker {
     }
   }
 
-  void whole(const T* g, const T* gate, const T* spectrum, StoreArgs<T> out) const {
+  void whole(const T* g, const T* gate, StoreArgs<T> out, const Touch<T>& coming) const {
     const Team<T> team = forward.team(threads);
     const Geometry& f = forward.geometry();
-    team.load({&team.t, {g, gate, forward.map().out, -f.shift, 0, 0}, g_z, 0, 0});
+    team.load({&team.t, {g, gate, forward.map().out, -f.shift, 0, 0}, g_z, 0, 0, coming});
     if (!r.inputs()) {
       team.walk(team.kernels.forward, g_z);
       return team.correlate(g_z, v_z, sum);
     }
-    if (r.dlags)
+    if (r.taps())
       team.walk(team.kernels.backward, g_z, spectrum, v_z, sum);
     else
       team.walk(team.kernels.convolve_conj, g_z, spectrum);
@@ -124,14 +176,14 @@ struct Backward<T>::Worker {
     team.store(out);
   }
 
-  void blocks(const T* g, const T* gate, const T* u, const T* pre, const T* spectrum, StoreArgs<T> out) const {
+  void blocks(const T* g, const T* gate, const T* u, const T* pre, StoreArgs<T> out) const {
     const Team<T> team = adjoint.team(threads);
     const Geometry& a = adjoint.geometry();
     out.transform = &team.t;
     out.z = g_z;
     for (int64_t block = 0; block < a.blocks; ++block) {
       const int64_t from = block * a.step, to = std::min(adjoint.map().out, from + a.step);
-      if (r.dlags) {
+      if (r.taps()) {
         team.load({&team.t, {u + from, pre ? pre + from : nullptr, to - from, -a.shift, 0, 0}, v_z, 0, 0});
         team.walk(team.kernels.forward, v_z);
       }
@@ -141,10 +193,10 @@ struct Backward<T>::Worker {
         team.correlate(v_z, g_z, sum);
         continue;
       }
-      if (r.dlags)
-        team.walk(team.kernels.backward_adjoint, g_z, spectrum, v_z, sum);
+      if (r.taps())
+        team.walk(team.kernels.backward_adjoint, g_z, adjoint_spectrum, v_z, sum);
       else
-        team.walk(team.kernels.convolve, g_z, spectrum);
+        team.walk(team.kernels.convolve, g_z, adjoint_spectrum);
       out.first = from;
       out.last = to;
       out.shift = a.shift - from;
@@ -173,70 +225,70 @@ int64_t Backward<T>::parts() const {
   return std::min(rows_.batch, (16 + tasks() - 1) / tasks());
 }
 
-// Per thread v_z, g_z, a row, and a sum unless those of all tasks stay: what gets added up at the end.
+template <class T>
+size_t Backward<T>::z_bytes() const {
+  return std::max(forward_.z_bytes(), adjoint_.z_bytes());
+}
+// v_z, g_z, a sum, two spectra, a row of outputs and one of lags.
+template <class T>
+size_t Backward<T>::thread_bytes() const {
+  const int rooms = 3 + (needs_spectrum() && !rows_.spectrum.data) + needs_adjoint();
+  return size_t(rooms) * z_bytes() + aligned(size_t(forward_.map().out + forward_.map().span() + 1) * sizeof(T));
+}
 template <class T>
 size_t Backward<T>::workspace_bytes(int threads) const {
-  const size_t z = std::max(forward_.z_bytes(), adjoint_.z_bytes());
-  const size_t each = 3 * z + aligned(size_t(forward_.map().out) * sizeof(T));
-  return size_t(threads) * each + (parts() > 1 ? size_t(tasks() * parts()) * last().z_bytes() : 0);
+  return size_t(threads) * thread_bytes() + (parts() > 1 ? size_t(tasks() * parts()) * last().z_bytes() : 0);
 }
 
 template <class T>
 typename Backward<T>::Worker Backward<T>::worker(char* memory, int threads) const {
-  const size_t z = std::max(forward_.z_bytes(), adjoint_.z_bytes());
-  const auto at = [&](int i) { return reinterpret_cast<T*>(memory + size_t(i) * z); };
-  return {*this, rows_, forward_, adjoint_, threads, at(0), at(1), at(2), at(3)};
+  const auto next = [&](size_t bytes) { return reinterpret_cast<T*>(std::exchange(memory, memory + bytes)); };
+  Worker w{*this, rows_, forward_, adjoint_, threads, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  for (T** z : {&w.v_z, &w.g_z, &w.sum}) *z = next(z_bytes());
+  if (needs_spectrum() && !rows_.spectrum.data) w.spectrum_room = next(z_bytes());
+  if (needs_adjoint()) w.adjoint_room = next(z_bytes());
+  w.row = next(size_t(forward_.map().out) * sizeof(T));
+  w.lags = next(0);
+  return w;
 }
 
 template <class T>
 void Backward<T>::run(char* workspace, int threads) const {
   const int64_t parts = this->parts(), tasks = this->tasks(), samples = rows_.per_sample ? 1 : rows_.batch;
-  const size_t each =
-      3 * std::max(forward_.z_bytes(), adjoint_.z_bytes()) + aligned(size_t(forward_.map().out) * sizeof(T));
+  const size_t each = thread_bytes();
   T* kept = parts > 1 ? reinterpret_cast<T*>(workspace + size_t(threads) * each) : nullptr;
   const int64_t items = last().spectrum_items();
   const auto one = [&](int64_t task, char* memory, int team) {
     Worker w = worker(memory, team);
     const int64_t kernel = task / parts, part = task % parts;
     if (kept) w.sum = kept + task * items;
-    if (rows_.dlags) std::memset(w.sum, 0, last().z_bytes());
-    const int64_t ih = kernel % rows_.channels, ic = kernel / rows_.channels % rows_.kernels;
+    if (rows_.taps()) std::memset(w.sum, 0, last().z_bytes());
+    const int64_t ih = kernel % rows_.channels, ic = rows_.per_sample ? 0 : kernel / rows_.channels;
     const int64_t first = rows_.per_sample ? kernel / rows_.channels : samples * part / parts;
     const int64_t end = rows_.per_sample ? first + 1 : samples * (part + 1) / parts;
-    for (int64_t ib = first; ib < end; ++ib) w.run(ib, ic, ih);
-    if (rows_.dlags && !kept) finish(last().team(team), w.sum, w.v_z, kernel);
+    w.prepare(first, ic, ih);
+    for (int64_t ib = first; ib < end; ++ib) {
+      const bool more = ib + 1 < end;  // else the first sample of the next channel, if this thread gets it
+      const int64_t nh = more ? ih : std::min(ih + 1, rows_.channels - 1), nb = more ? ib + 1 : first;
+      w.next_u = rows_.u.row(nb, ic, nh);
+      w.next_pre = rows_.pre.row(nb, ic, nh);
+      w.run(ib, ic, ih);
+    }
+    if (rows_.taps() && !kept) w.finish(kernel);
   };
-  if (tasks < threads && last().z_bytes() >= kTogetherBytes) {
+  if (last().z_bytes() >= kTogetherBytes && (tasks < threads || last().z_bytes() >= kSharedCacheBytes)) {
     for (int64_t task = 0; task < tasks; ++task) one(task, workspace, threads);
     return;
   }
   parallel_for(tasks * parts, threads, [&](int64_t task, int worker) { one(task, workspace + worker * each, 1); });
-  if (!kept || !rows_.dlags) return;
-  parallel_for(tasks, threads, [&](int64_t kernel, int worker) {
-    T* sum = kept + kernel * parts * items;
+  if (!kept || !rows_.taps()) return;
+  parallel_for(tasks, threads, [&](int64_t kernel, int index) {
+    Worker w = worker(workspace + index * each, 1);
+    w.sum = kept + kernel * parts * items;
     for (int64_t part = 1; part < parts; ++part)
-      for (int64_t i = 0; i < items; ++i) sum[i] += sum[part * items + i];
-    finish(last().team(1), sum, reinterpret_cast<T*>(workspace + worker * each), kernel);
+      for (int64_t i = 0; i < items; ++i) w.sum[i] += w.sum[part * items + i];
+    w.finish(kernel);
   });
-}
-
-template <class T>
-void Backward<T>::finish(const Team<T>& team, T* sum, T* room, int64_t kernel) const {
-  const Map& map = last().map();
-  const int64_t points = last().geometry().points, lags = map.span() + 1, n = 2 * points;
-  team.walk(team.kernels.inverse, sum);
-  team.kernels.scale(sum, team.t.vectors, T(1) / T(points));
-  StoreArgs<T> out{};
-  out.transform = &team.t;
-  out.z = sum;
-  out.last = n;
-  out.y = room;
-  team.store(out);
-  T* to = rows_.dlags + kernel * lags;
-  const int64_t first = map.lo - last().geometry().origin, wrapped = std::clamp<int64_t>(-first, 0, lags);
-  for (int64_t i = 0; i < wrapped; ++i) to[i] = -room[first + i + n];
-  for (int64_t i = wrapped; i < lags; ++i) to[i] = room[first + i];
-  if (!shared_) std::reverse(to, to + lags);
 }
 
 template class Backward<float>;

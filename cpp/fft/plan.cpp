@@ -115,20 +115,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   parallel_for(count, threads, [&](int64_t i, int worker) {
     T* lags = reinterpret_cast<T*>(static_cast<char*>(memory.data()) + worker * each);
     T* room = lags + lag_items;
-    std::fill(lags, lags + span + 1, T(0));
-    for (const bool back : {false, true}) {
-      const TensorView& from = back ? reverse : k;
-      fft::lag_runs(desc, map, back, [&](int64_t tap, int64_t count, int64_t lag, int64_t step) {
-        const T* x = kernel_row<T>(from, i) + tap * from.strides[last];
-        const bool forward = to.direction == FftDirection::forward;
-        T* at = lags + (forward ? lag - map.lo : map.hi - lag);
-        const int64_t x_step = from.strides[last], at_step = forward ? step : -step;
-        if (x_step == 1 && at_step == 1)
-          for (int64_t j = 0; j < count; ++j) at[j] += x[j];
-        else
-          for (int64_t j = 0; j < count; ++j) at[j * at_step] += x[j * x_step];
-      });
-    }
+    gather_lags(desc, map, k, reverse, to.direction, i, T(1) / T(e.geometry().points), lags);
     e.transform(lags, room, data + i * to.items);
   });
 }

@@ -60,6 +60,45 @@ const T* kernel_row(const TensorView& k, int64_t i) {
   return data + i / k.shape[1] * k.strides[0] + i % k.shape[1] * k.strides[1];
 }
 
+// Kernel i as lags of a direction, times `factor`.
+template <class T>
+void gather_lags(const FftConvDesc& desc, const Map& map, const TensorView& k, const TensorView& reverse,
+                 FftDirection direction, int64_t i, T factor, T* lags) {
+  const bool forward = direction == FftDirection::forward;
+  std::fill(lags, lags + map.span() + 1, T(0));
+  for (const bool back : {false, true}) {
+    const TensorView& from = back ? reverse : k;
+    lag_runs(desc, map, back, [&](int64_t tap, int64_t count, int64_t lag, int64_t step) {
+      const int64_t x_step = from.strides[from.ndim - 1], to_step = forward ? step : -step;
+      const T* x = kernel_row<T>(from, i) + tap * x_step;
+      T* to = lags + (forward ? lag - map.lo : map.hi - lag);
+      if (x_step == 1 && to_step == 1)
+        for (int64_t j = 0; j < count; ++j) to[j] += factor * x[j];
+      else
+        for (int64_t j = 0; j < count; ++j) to[j * to_step] += factor * x[j * x_step];
+    });
+  }
+}
+
+// Lags of the forward map to row i of the kernels; 0 for taps that no output needs.
+template <class T>
+void put_taps(const FftConvDesc& desc, const Map& map, const TensorView& to, bool reverse, int64_t i, const T* lags) {
+  if (!to.defined()) return;
+  const int64_t count = to.shape[to.ndim - 1], step = to.strides[to.ndim - 1];
+  T* row = const_cast<T*>(kernel_row<T>(to, i));
+  int64_t done = 0;
+  const auto zero = [&](int64_t end) {
+    for (; done < end; ++done) row[done * step] = T(0);
+  };
+  if (lags)
+    lag_runs(desc, map, reverse, [&](int64_t tap, int64_t taps, int64_t lag, int64_t lag_step) {
+      zero(tap);
+      for (int64_t j = 0; j < taps; ++j) row[(tap + j) * step] = lags[lag - map.lo + j * lag_step];
+      done = tap + taps;
+    });
+  zero(count);
+}
+
 template <class T>
 struct Engines {
   Engine<T> forward, adjoint;
@@ -124,7 +163,7 @@ struct FftConvPlan::Impl {
   void reference_kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad,
                                  const TensorView& dk, const TensorView& dr, bool per_sample) const;
   template <class T>
-  void backward(const FftConvPlan& plan, const FftConvBackward& o, const FftSpectrum* spectrum) const;
+  void backward(const FftConvBackward& o, const FftSpectrum* spectrum) const;
   void check(const FftSpectrum::Impl& spectrum, const FftConvOperands& o) const;
 };
 

@@ -1,4 +1,5 @@
 // fft/plan_backward.cpp -- gradients of a plan's operands: checks, packing, kernels from lags
+#include "fft/backward.hpp"
 #include "fft/plan.hpp"
 #include "reference/fft.hpp"
 
@@ -69,27 +70,10 @@ void put_sums(const TensorView& to, const std::vector<double>& rows, int64_t bat
   }
 }
 
-template <class T>
-void put_kernels(const FftConvDesc& desc, const Map& map, const TensorView& to, bool reverse, int64_t kernels,
-                 const T* dlags) {
-  if (!to.defined()) return;
-  const int last = to.ndim - 1;
-  parallel_for(kernels, [&](int64_t i, int) {
-    T* row = const_cast<T*>(kernel_row<T>(to, i));
-    const int64_t y_step = to.strides[last];
-    for (int64_t j = 0; j < to.shape[last]; ++j) row[j * y_step] = T(0);
-    if (!dlags) return;
-    const T* lags = dlags + i * (map.span() + 1) - map.lo;
-    lag_runs(desc, map, reverse, [&](int64_t tap, int64_t count, int64_t lag, int64_t step) {
-      for (int64_t j = 0; j < count; ++j) row[(tap + j) * y_step] = lags[lag + j * step];
-    });
-  });
-}
-
 }  // namespace
 
 template <class T>
-void FftConvPlan::Impl::backward(const FftConvPlan& plan, const FftConvBackward& o, const FftSpectrum* spectrum) const {
+void FftConvPlan::Impl::backward(const FftConvBackward& o, const FftSpectrum* spectrum) const {
   const int last = o.grad.ndim - 1;
   BackwardRows<T> r;
   r.batch = o.u.shape[0];
@@ -99,8 +83,10 @@ void FftConvPlan::Impl::backward(const FftConvPlan& plan, const FftConvBackward&
   const int64_t kernels = r.kernels * r.channels * (o.per_sample ? r.batch : 1);
   const size_t lines = size_t(r.batch * r.kernels * r.channels);
   if (lines == 0) {
-    put_kernels<T>(desc, map, o.dk, false, kernels, nullptr);
-    put_kernels<T>(desc, map, o.dk_reverse, true, kernels, nullptr);
+    for (int64_t i = 0; i < kernels; ++i) {
+      put_taps<T>(desc, map, o.dk, false, i, nullptr);
+      put_taps<T>(desc, map, o.dk_reverse, true, i, nullptr);
+    }
     put_sums<T>(o.dskip, {}, 0);
     put_sums<T>(o.dbias, {}, 0);
     return;
@@ -122,31 +108,22 @@ void FftConvPlan::Impl::backward(const FftConvPlan& plan, const FftConvBackward&
   std::vector<double> dskip(o.dskip.defined() ? lines : 0), dbias(o.dbias.defined() ? lines : 0);
   if (o.dskip.defined()) r.dskip = dskip.data();
   if (o.dbias.defined()) r.dbias = dbias.data();
-  AlignedBuffer dlags;
-  if (o.dk.defined() || o.dk_reverse.defined()) {
-    dlags = AlignedBuffer(size_t(kernels) * size_t(map.span() + 1) * sizeof(T));
-    r.dlags = static_cast<T*>(dlags.data());
+  r.desc = &desc;
+  r.k = o.k;
+  r.k_reverse = o.k_reverse;
+  r.dk = o.dk;
+  r.dk_reverse = o.dk_reverse;
+  if (spectrum) {
+    const int64_t each = spectrum->impl_->items * r.channels;
+    r.spectrum = {static_cast<const T*>(spectrum->impl_->data.data()), o.per_sample ? each : 0,
+                  r.kernels > 1 ? each : 0, spectrum->impl_->items, 1};
   }
-  const Engine<T>&forward = engine<T>(FftDirection::forward), &adjoint = engine<T>(FftDirection::adjoint);
-  const auto rows = [&](const FftSpectrum& s) {
-    const int64_t each = s.impl_->items * r.channels;
-    return View<const T>{static_cast<const T*>(s.impl_->data.data()), o.per_sample ? each : 0, r.kernels > 1 ? each : 0,
-                         s.impl_->items, 1};
-  };
-  std::optional<FftSpectrum> made, back;
-  const Backward<T> needs(forward, adjoint, r);
-  if (needs.needs_spectrum()) {
-    if (!spectrum) spectrum = &made.emplace(plan.transform(o.k, o.k_reverse, o.per_sample));
-    r.spectrum = rows(*spectrum);
-  }
-  if (needs.needs_adjoint())
-    r.adjoint = rows(back.emplace(plan.transform(o.k, o.k_reverse, o.per_sample, FftDirection::adjoint)));
-  const Backward<T> step(forward, adjoint, r);
+  const Backward<T> step(engine<T>(FftDirection::forward), engine<T>(FftDirection::adjoint), r);
+  if (step.needs_kernels() && (!o.k.defined() || (desc.reverse_taps > 0) != o.k_reverse.defined()))
+    invalid("k or k_rev is missing");
   const int threads = num_threads();
   const ScopedWorkspace memory(step.workspace_bytes(threads));
   step.run(static_cast<char*>(memory.data()), threads);
-  put_kernels<T>(desc, map, o.dk, false, kernels, r.dlags);
-  put_kernels<T>(desc, map, o.dk_reverse, true, kernels, r.dlags);
   put_sums<T>(o.dskip, dskip, r.batch);
   put_sums<T>(o.dbias, dbias, r.batch);
   for (const Dense<T>* d : {&du, &dpre, &dpost}) d->put_back();
@@ -226,9 +203,9 @@ void FftConvPlan::backward(const FftConvBackward& o, const FftSpectrum* spectrum
   if (spectrum && (spectrum->impl_->plan != impl_.get() || spectrum->direction() != FftDirection::forward))
     invalid("k is a spectrum of another plan");
   if (d.dtype == DType::float32)
-    impl_->backward<float>(*this, o, spectrum);
+    impl_->backward<float>(o, spectrum);
   else
-    impl_->backward<double>(*this, o, spectrum);
+    impl_->backward<double>(o, spectrum);
 }
 
 void FftConvPlan::kernel_gradient(const TensorView& u, const TensorView& pre_gate, const TensorView& grad,
