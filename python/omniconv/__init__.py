@@ -7,8 +7,9 @@ from omniconv.conv import *  # noqa: F403
 from omniconv.conv import __all__ as _conv_all
 from omniconv.fft import *  # noqa: F403
 from omniconv.fft import __all__ as _fft_all
+from omniconv.fft_stream import FFTConvStream
 
 __all__ = [
-    "__version__", "available_isas", "get_num_threads", "isa", "set_isa", "set_num_threads", "special",
+    "FFTConvStream", "__version__", "available_isas", "get_num_threads", "isa", "set_isa", "set_num_threads", "special",
     *_conv_all, *_fft_all,
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, said
 from omniconv.conv import Algorithm
 from omniconv.conv_spec import _slope, _words
+from omniconv.halves import is_half, like_dtype, widened
 
 __all__ = ["FFTConvGrads", "KernelSpectrum", "fft_conv", "fft_conv_algorithms", "fft_conv_grad", "flip_taps"]
 
@@ -179,7 +180,7 @@ class KernelSpectrum:
         self._mode, self._length, self._algorithm = mode, _length(length, "length"), algorithm
         import numpy as np
 
-        kernel = _kernel(k, k_rev, bool(per_sample))
+        kernel = _kernel(widened(k), widened(k_rev), bool(per_sample))
         kept = [None if a is None else np.asarray(a).copy() for a in (kernel.array, kernel.reverse)]
         self._kernel = kernel._replace(array=kept[0], reverse=kept[1])
         self._plan = self._kernel.plan(mode, self._length, algorithm)
@@ -257,7 +258,7 @@ def fft_conv(
 
     Parameters
     ----------
-    u : array, float32 or float64
+    u : array, float32 or float64, float16 or bfloat16
         [B, H, L], with ``layout="BLH"`` [B, L, H].
     k : array or KernelSpectrum
         [H, K]; or [C, H, K] for C outputs per channel; or [B, H, K] with ``per_sample=True``.
@@ -276,13 +277,14 @@ def fft_conv(
     layout : "BHL" or "BLH"
     precision : "highest", "high" or "medium"
         A promise about the error; all are met by the same float32 transforms.
+        Halves are widened to float32, and the result is rounded once; k and the others may then be float32 too.
     algorithm : str
         "auto", "fft" (one transform per row), "overlap_save" (blocks that fit a cache: for short kernels, and memory
         that does not grow with L) or "reference" (direct sums in float64). Not used with a KernelSpectrum.
     out : array, optional
         Written to and returned; must not overlap an input.
     sums : array, optional
-        Shape of the result; ``conv + skip * v + bias`` is written to it, for `fft_conv_grad`. Must not overlap an input.
+        Shape of the result; ``conv + skip * v + bias`` is written to it, for `fft_conv_grad`.
 
     Returns
     -------
@@ -295,6 +297,24 @@ def fft_conv(
     TypeError, ValueError, NotImplementedError
         Naming the argument, what was found and what is allowed.
     """
+    if is_half(u):
+        for name, array in (("out", out), ("sums", sums)):
+            if array is not None and (str(array.dtype) != str(u.dtype) or tuple(array.shape[:1]) != tuple(u.shape[:1])):
+                raise TypeError(f"{name} has dtype {array.dtype} and shape {tuple(array.shape)}; u has {u.dtype}")
+        arrays = (u, k if isinstance(k, KernelSpectrum) else widened(k), pre_gate, post_gate, skip, bias, k_rev)
+        u32, k, pre_gate, post_gate, skip, bias, k_rev = (widened(a) for a in arrays)
+        kept = None if sums is None else widened(sums)
+        y = fft_conv(
+            u32, k, mode=mode, pre_gate=pre_gate, post_gate=post_gate, skip=skip, bias=bias, activation=activation,
+            k_rev=k_rev, per_sample=per_sample, layout=layout, precision=precision, algorithm=algorithm,
+            negative_slope=negative_slope, sums=kept,
+        )  # fmt: skip
+        if sums is not None:
+            sums[...] = like_dtype(kept, sums)
+        if out is None:
+            return like_dtype(y, u)
+        out[...] = like_dtype(y, u)
+        return out
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, precision, algorithm, activation)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
@@ -364,9 +384,21 @@ def fft_conv_grad(
     sums : array, optional
         What `fft_conv` put into its `sums`. Without it, what precedes an activation or a gate is computed again.
 
-    The other parameters and errors are those of `omniconv.fft_conv`. Sums over samples and elements have one order for any number of threads; those of skip and bias
-    are float64.
+    The other parameters and errors are those of `omniconv.fft_conv`. Sums over samples and elements have one order for
+    any number of threads; those of skip and bias are float64.
     """
+    if is_half(u):
+        as_given = {"u": u, "k": k, "pre_gate": pre_gate, "post_gate": post_gate, "skip": skip, "bias": bias}
+        wide = {n: a if isinstance(a, KernelSpectrum) else widened(a) for n, a in as_given.items()}
+        grads = fft_conv_grad(
+            widened(grad), **wide, mode=mode, activation=activation, k_rev=widened(k_rev), per_sample=per_sample,
+            layout=layout, algorithm=algorithm, negative_slope=negative_slope, wrt=wrt, sums=widened(sums),
+        )  # fmt: skip
+        as_given["k_rev"] = k_rev
+        return FFTConvGrads(
+            **{n: like_dtype(getattr(grads, n), a) if hasattr(a, "dtype") else getattr(grads, n)
+               for n, a in as_given.items()}
+        )  # fmt: skip
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, "highest", algorithm, activation)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
@@ -410,9 +442,12 @@ def fft_conv_grad(
         if wide:  # gradients of every kernel, then their sum
             each = found | {n: new((*shape[:2], *like.shape[1:])) for n in ("u", "pre_gate") if n in wanted}
         plan.backward(
-            spectrum, [*(arrays[n] for n in ("grad", "u")), kernel.array, pre, post, skip_, bias_, kernel.reverse, sums_],
-            [each.get(n) for n in ("u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev")], kernel.per_sample, *how,
-        )  # fmt: skip
+            spectrum,
+            [g, u, kernel.array, pre, post, skip_, bias_, kernel.reverse, sums_],
+            [each.get(n) for n in ("u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev")],
+            kernel.per_sample,
+            *how,
+        )
         if wide:
             found |= {n: each[n].sum(1) for n in ("u", "pre_gate") if n in wanted}
     return FFTConvGrads(**{n: _as(like, host, found[n]) for n in found})

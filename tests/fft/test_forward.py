@@ -150,3 +150,25 @@ def test_partial_kernels_take_little_memory():
     assert error(got[..., -5000:], oracle(u[..., -6023:], normal(1, 1024))[..., -5000:]) <= 6e-7
     longer = omniconv.KernelSpectrum(normal(1, 1024), length=4 * length)
     assert longer.workspace_bytes == spectrum.workspace_bytes
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 3e-4), ("bfloat16", 2.5e-3)])
+def test_halves(dtype, limit):
+    """float32 inside: against float64 sums of the numbers as they were rounded."""
+    torch = pytest.importorskip("torch")
+    as_half = getattr(torch, dtype)
+    u, pre, post, k = (torch.randn(2, 3, 500) for _ in range(3)), None, None, torch.randn(3, 500) * 0.05
+    u, pre, post = (t.to(as_half) for t in u)
+    want = post.double().numpy() * oracle((u.double() * pre.double()).numpy(), k.numpy())
+    got = omniconv.fft_conv(u, k, pre_gate=pre, post_gate=post)
+    assert got.dtype == as_half and error(got.double().numpy(), want) <= limit
+    out = torch.full_like(got, torch.nan)
+    assert omniconv.fft_conv(u, k, pre_gate=pre, post_gate=post, out=out) is out and torch.equal(out, got)
+    grads = omniconv.fft_conv_grad(post, u, k, pre_gate=pre, wrt=("u", "k"))
+    assert grads.u.dtype == as_half and grads.k.dtype == torch.float32
+    wide = omniconv.fft_conv_grad(post.double(), u.double(), k.double(), pre_gate=pre.double(), wrt=("u", "k"))
+    assert error(grads.k.double().numpy(), wide.k.numpy()) <= 1e-6
+    assert error(grads.u.double().numpy(), wide.u.numpy()) <= limit
+    if dtype == "float16":
+        same = omniconv.fft_conv(u.numpy(), k.numpy(), pre_gate=pre.numpy(), post_gate=post.numpy())
+        assert same.dtype == dtype and np.array_equal(same, got.numpy())

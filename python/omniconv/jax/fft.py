@@ -21,6 +21,7 @@ from jax.interpreters import ad, batching
 
 from omniconv import fft as _fft
 from omniconv.array import FLOATS
+from omniconv.halves import is_half, widened
 from omniconv.jax.host import host_primitive
 
 __all__ = ["fft_conv"]
@@ -98,6 +99,7 @@ def fft_conv(
 ) -> jax.Array:
     """`omniconv.fft_conv` for jit, grad, jvp and vmap, of any order; see there for shapes.
 
+    Where u is float16 or bfloat16, all are widened to float32 and the result is rounded to the dtype of u.
     k_rev needs mode "causal" or "circular" here. There is no KernelSpectrum: under jit a kernel is an operand.
 
     Raises
@@ -106,10 +108,11 @@ def fft_conv(
         Naming the argument, what was found and what is allowed; under ``jax.jit`` while tracing.
     """
     arrays = {"u": u, "k": k, "pre_gate": pre_gate, "post_gate": post_gate, "skip": skip, "bias": bias, "k_rev": k_rev}
+    narrow = jnp.asarray(u).dtype if is_half(u) else None
     for name, array in arrays.items():
         if array is None:
             continue
-        arrays[name] = array = jnp.asarray(array)
+        arrays[name] = array = jnp.asarray(array if narrow is None else widened(array))
         if str(array.dtype) not in FLOATS:
             raise TypeError(f"{name} has dtype {array.dtype}; supported are {' and '.join(FLOATS)}")
         if array.dtype != arrays["u"].dtype:
@@ -153,4 +156,5 @@ def fft_conv(
     y = y.swapaxes(-1, -2) if blh else y
     if post_gate is not None and post_gate.shape != y.shape:
         raise ValueError(f"post_gate has shape {post_gate.shape}; expected is {y.shape}")
-    return y if post_gate is None else y * post_gate
+    y = y if post_gate is None else y * post_gate
+    return y if narrow is None else y.astype(narrow)

@@ -143,7 +143,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _rows(v: Tensor, k: Tensor, mode: str, wide: bool) -> Tensor:
-    """conv of rows v with k by one transform of the next power of two."""
+    """Rows v convolved with k, by one transform of the next power of two."""
     length, taps = v.shape[-1], k.shape[-1]
     if mode == "circular" and taps > length:
         k = functional.pad(k, (0, -taps % length)).unflatten(-1, (-1, length)).sum(-2)
@@ -203,7 +203,8 @@ def fft_conv(
 ) -> Tensor:
     """`omniconv.fft_conv` with gradients for every tensor; see there for shapes and errors.
 
-    Tensors are float32 or float64, on the CPU; under autocast narrower ones are widened. A KernelSpectrum serves
+    Tensors are on the CPU. Where u is float16 or bfloat16, all are widened to float32 and the result is rounded to the
+    dtype of u; under autocast the result stays float32. A KernelSpectrum serves
     inference: an error where a tensor requires grad and gradients are recorded.
     """
     arrays = (u, k, pre_gate, post_gate, skip, bias, k_rev)
@@ -217,12 +218,16 @@ def fft_conv(
             u, k, mode=mode, pre_gate=pre_gate, post_gate=post_gate, skip=skip, bias=bias, activation=activation,
             k_rev=k_rev, layout=layout, negative_slope=negative_slope,
         )  # fmt: skip
+    if u.dtype in (torch.float16, torch.bfloat16):
+        arrays = tuple(a.float() if a is not None and a.dtype in (torch.float16, torch.bfloat16) else a for a in arrays)
     how = (mode, activation, negative_slope, per_sample, layout, algorithm)
     if torch.is_grad_enabled() and (
         activation is not None or (post_gate is not None and post_gate.requires_grad)
     ) and any(a is not None and a.requires_grad for a in arrays):  # fmt: skip
-        return _conv_sums(*arrays, *how)[0]
-    return _conv(*arrays, *how)
+        y = _conv_sums(*arrays, *how)[0]
+    else:
+        y = _conv(*arrays, *how)
+    return y if y.dtype == u.dtype or torch.is_autocast_enabled("cpu") else y.to(u.dtype)
 
 
 class FlashFFTConv(nn.Module):
