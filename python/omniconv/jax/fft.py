@@ -21,10 +21,11 @@ from jax.interpreters import ad, batching
 
 from omniconv import fft as _fft
 from omniconv.array import FLOATS
+from omniconv.fft2d import conv2d_by_rows
 from omniconv.halves import is_half, widened
 from omniconv.jax.host import host_primitive
 
-__all__ = ["fft_conv"]
+__all__ = ["fft_conv", "fft_conv2d"]
 
 
 def _shape(a: Sequence[int], b: Sequence[int], *, op: str, mode: str, length: int, taps: int, **how: Any) -> tuple:
@@ -158,3 +159,13 @@ def fft_conv(
         raise ValueError(f"post_gate has shape {post_gate.shape}; expected is {y.shape}")
     y = y if post_gate is None else y * post_gate
     return y if narrow is None else y.astype(narrow)
+
+
+def fft_conv2d(
+    x: jax.Array, weight: jax.Array, bias: jax.Array | None = None, *, padding: Any = "same",
+    padding_mode: Any = "zeros", groups: int | None = None,
+) -> jax.Array:  # fmt: skip
+    """`omniconv.fft_conv2d` with gradients for every array."""
+    from array_api_compat import array_namespace
+
+    return conv2d_by_rows(array_namespace(x, weight), fft_conv, x, weight, bias, padding, padding_mode, groups)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omniconv import fft as _fft
+from omniconv.fft2d import conv2d_by_rows
 from omniconv.torch.library import dtype_of, host, register
 
-__all__ = ["FlashDepthWiseConv1d", "FlashFFTConv", "fft_conv"]
+__all__ = ["FlashDepthWiseConv1d", "FlashFFTConv", "fft_conv", "fft_conv2d"]
 
 _ARRAYS = "Tensor u, Tensor k, Tensor? pre_gate, Tensor? post_gate, Tensor? skip, Tensor? bias, Tensor? k_rev"
 _HOW = "str mode, str? activation, float negative_slope, bool per_sample, str layout, str algorithm"
@@ -228,6 +229,16 @@ def fft_conv(
     else:
         y = _conv(*arrays, *how)
     return y if y.dtype == u.dtype or torch.is_autocast_enabled("cpu") else y.to(u.dtype)
+
+
+def fft_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: Any = "same", padding_mode: Any = "zeros",
+    groups: int | None = None,
+) -> Tensor:  # fmt: skip
+    """`omniconv.fft_conv2d` with gradients for every array."""
+    from array_api_compat import array_namespace
+
+    return conv2d_by_rows(array_namespace(x, weight), fft_conv, x, weight, bias, padding, padding_mode, groups)
 
 
 class FlashFFTConv(nn.Module):
