@@ -1,8 +1,8 @@
 """Long convolutions beside their peers: nanoseconds per output of float32, causal, and the error of each.
 
-"forward" has gates and skip and a kernel that was transformed before, for omniconv and the FFT recipes alike; "training"
-is one forward and backward of every array in PyTorch, kernels transformed in it; "short" convolves with fewer taps than
-samples, without gates.
+"forward" has gates and skip and a kernel that was transformed before, for omniconv and the FFT recipes alike;
+"training" is one forward and backward of every array in PyTorch, kernels transformed in it; "short" convolves with
+fewer taps than samples, without gates.
 """
 
 from __future__ import annotations
