@@ -71,6 +71,39 @@ def plan_of(dtype: str, mode: str, length: int, taps: int, reverse_taps: int, al
     return _cached_plan(dtype, mode, length, taps, reverse_taps, algorithm, _core.isa())
 
 
+def low_passed(xp: Any, k: Any, length: int, keep: Any) -> tuple[Any, Any]:
+    """(k, k_rev) that convolve as k does without the frequencies of a transform of 2 L above keep times the highest.
+
+    A kernel without its high frequencies reaches both ways around the 2 L points: the taps past L are what multiplies
+    later samples.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0 < keep <= 1:
+        raise ValueError(f"frequency_keep is {said(keep)}; allowed are 0 < frequency_keep <= 1")
+    size = 2 * length
+    if k.shape[-1] > size:
+        raise ValueError(f"k has {k.shape[-1]} taps; with frequency_keep allowed are 2 L = {size}")
+    spectrum = xp.fft.rfft(k, n=size)[..., : int(keep * length) + 1]
+    whole = xp.fft.irfft(spectrum, n=size)  # absent frequencies are zeros
+    now = xp.zeros((*k.shape[:-1], 1), dtype=whole.dtype)
+    return whole[..., :length], xp.concat([now, xp.flip(whole[..., length + 1 :], axis=-1)], axis=-1)
+
+
+def _banded(k: Any, k_rev: Any, mode: Any, length: int, keep: Any) -> tuple[Any, Any]:
+    """`low_passed` of a kernel that is not a spectrum."""
+    if isinstance(k, KernelSpectrum):
+        raise ValueError("frequency_keep is given beside a KernelSpectrum; it belongs into the spectrum")
+    if mode != "causal" or k_rev is not None:
+        raise ValueError(f"frequency_keep needs mode 'causal' and no k_rev; mode is {said(mode)}")
+    from array_api_compat import array_namespace
+
+    found = describe(k, "k")
+    xp = array_namespace(k)
+    if found.kind != "numpy":
+        return low_passed(xp, k, length, keep)
+    pair = low_passed(xp, k.astype("float64"), length, keep)
+    return tuple(a.astype(found.dtype) for a in pair)
+
+
 class _Kernel(NamedTuple):
     """Kernels as they came in: described, exported, not transformed."""
 
@@ -128,6 +161,12 @@ def _check_u(like: Described, k_shape: tuple[int, ...], per_sample: bool, blh: b
     return length
 
 
+def _time(like: Described, blh: bool) -> int:
+    if len(like.shape) != 3:
+        raise ValueError(f"u has shape {like.shape}; expected are three axes, {'[B, L, H]' if blh else '[B, H, L]'}")
+    return like.shape[1 if blh else 2]
+
+
 def _y_shape(like: Described, k_shape: tuple[int, ...], per_sample: bool, blh: bool, outputs: int) -> tuple[int, ...]:
     kernels = k_shape[:1] if len(k_shape) == 3 and not per_sample else ()
     rows = (outputs, k_shape[-2]) if blh else (k_shape[-2], outputs)
@@ -161,6 +200,8 @@ class KernelSpectrum:
     k_rev : array, optional
         As in `fft_conv`.
     algorithm : "auto", "fft", "overlap_save" or "reference"
+    frequency_keep : float, optional
+        As in `fft_conv`.
 
     Immutable, and bound to the instruction set that was in force when it was made. Pickling keeps the kernels alone:
     what is loaded is transformed for the machine that loads it.
@@ -175,8 +216,11 @@ class KernelSpectrum:
         k_rev: Any = None,
         per_sample: bool = False,
         algorithm: str = "auto",
+        frequency_keep: float | None = None,
     ) -> None:
         _check_words(mode, "highest", algorithm, None)
+        if frequency_keep is not None:
+            k, k_rev = _banded(widened(k), k_rev, mode, _length(length, "length"), frequency_keep)
         self._mode, self._length, self._algorithm = mode, _length(length, "length"), algorithm
         import numpy as np
 
@@ -247,6 +291,7 @@ def fft_conv(
     layout: str = "BHL",
     precision: str = "highest",
     algorithm: str = "auto",
+    frequency_keep: float | None = None,
     negative_slope: float = 0.01,
     out: Any = None,
     sums: Any = None,
@@ -281,6 +326,9 @@ def fft_conv(
     algorithm : str
         "auto", "fft" (one transform per row), "overlap_save" (blocks that fit a cache: for short kernels, and memory
         that does not grow with L) or "reference" (direct sums in float64). Not used with a KernelSpectrum.
+    frequency_keep : float, optional
+        The part of the frequencies that k keeps, 0 to 1: those of a transform of 2 L points above it are dropped, in
+        mode "causal". The result is then no longer causal. It takes the time of the whole convolution.
     out : array, optional
         Written to and returned; must not overlap an input.
     sums : array, optional
@@ -307,7 +355,7 @@ def fft_conv(
         y = fft_conv(
             u32, k, mode=mode, pre_gate=pre_gate, post_gate=post_gate, skip=skip, bias=bias, activation=activation,
             k_rev=k_rev, per_sample=per_sample, layout=layout, precision=precision, algorithm=algorithm,
-            negative_slope=negative_slope, sums=kept,
+            negative_slope=negative_slope, sums=kept, frequency_keep=frequency_keep,
         )  # fmt: skip
         if sums is not None:
             sums[...] = like_dtype(kept, sums)
@@ -317,6 +365,8 @@ def fft_conv(
         return out
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, precision, algorithm, activation)
+    if frequency_keep is not None:
+        k, k_rev = _banded(k, k_rev, mode, _time(like, blh), frequency_keep)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
     shape = _y_shape(like, kernel.shape, kernel.per_sample, blh, plan.output_length)
     per_channel = kernel.shape[:-1] if not kernel.per_sample else kernel.shape[1:2]

@@ -172,3 +172,24 @@ def test_halves(dtype, limit):
     if dtype == "float16":
         same = omniconv.fft_conv(u.numpy(), k.numpy(), pre_gate=pre.numpy(), post_gate=post.numpy())
         assert same.dtype == dtype and np.array_equal(same, got.numpy())
+
+
+@pytest.mark.parametrize(
+    ("length", "taps", "keep"), [(300, 300, 0.25), (257, 514, 0.5), (64, 7, 1.0), (100, 100, 0.05)]
+)
+def test_frequencies_that_are_dropped(length, taps, keep, isa):
+    """The recipe of frequency-sparse convolution: bins of a transform of 2 L above a limit set to zero."""
+    u, k = normal(2, 3, length), normal(3, taps, seed=1)
+    spectrum = np.fft.rfft(k.astype("float64"), 2 * length)
+    spectrum[:, np.arange(length + 1) > keep * length] = 0
+    want = np.fft.irfft(np.fft.rfft(u.astype("float64"), 2 * length) * spectrum, 2 * length)[..., :length]
+    assert error(omniconv.fft_conv(u, k, frequency_keep=keep), want) <= 6e-7
+    kept = omniconv.KernelSpectrum(k, length=length, frequency_keep=keep)
+    assert error(omniconv.fft_conv(u, kept), want) <= 6e-7
+    if taps <= length and keep < 1:
+        assert error(omniconv.fft_conv(u, k), want) > 0.05
+    torch = pytest.importorskip("torch")
+    import omniconv.torch as ot
+
+    leaves = [torch.from_numpy(a).double().requires_grad_() for a in (u[:, :1, :20], k[:1, :9])]
+    assert torch.autograd.gradcheck(lambda u, k: ot.fft_conv(u, k, frequency_keep=keep), leaves, fast_mode=True)

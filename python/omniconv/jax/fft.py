@@ -97,6 +97,7 @@ def fft_conv(
     per_sample: bool = False,
     layout: str = "BHL",
     algorithm: str = "auto",
+    frequency_keep: float | None = None,
 ) -> jax.Array:
     """`omniconv.fft_conv` for jit, grad, jvp and vmap, of any order; see there for shapes.
 
@@ -126,6 +127,10 @@ def fft_conv(
     if k.ndim not in (2, 3) or (per_sample and k.ndim != 3) or k.shape[-1] < 1:
         raise ValueError(f"k has shape {k.shape}; expected is [H, K], [C, H, K], or [B, H, K] with per_sample=True")
     length = _fft._check_u(_fft.Described("jax", u.shape, str(u.dtype), False), k.shape, per_sample, blh, str(k.dtype))
+    if frequency_keep is not None:
+        if mode != "causal" or k_rev is not None:
+            raise ValueError(f"frequency_keep needs mode 'causal' and no k_rev; mode is {mode!r}")
+        k, k_rev = _fft.low_passed(jnp, k, length, frequency_keep)
     if pre_gate is not None and pre_gate.shape != u.shape:
         raise ValueError(f"pre_gate has shape {pre_gate.shape}; expected is {u.shape}")
     v = u if pre_gate is None else u * pre_gate
@@ -166,6 +171,5 @@ def fft_conv2d(
     padding_mode: Any = "zeros", groups: int | None = None,
 ) -> jax.Array:  # fmt: skip
     """`omniconv.fft_conv2d` with gradients for every array."""
-    from array_api_compat import array_namespace
-
-    return conv2d_by_rows(array_namespace(x, weight), fft_conv, x, weight, bias, padding, padding_mode, groups)
+    x, weight, bias = (None if a is None else jnp.asarray(a) for a in (x, weight, bias))
+    return conv2d_by_rows(jnp, fft_conv, x, weight, bias, padding, padding_mode, groups)

@@ -200,6 +200,7 @@ def fft_conv(
     per_sample: bool = False,
     layout: str = "BHL",
     algorithm: str = "auto",
+    frequency_keep: float | None = None,
     negative_slope: float = 0.01,
 ) -> Tensor:
     """`omniconv.fft_conv` with gradients for every tensor; see there for shapes and errors.
@@ -217,10 +218,17 @@ def fft_conv(
     if isinstance(k, _fft.KernelSpectrum):
         return _fft.fft_conv(
             u, k, mode=mode, pre_gate=pre_gate, post_gate=post_gate, skip=skip, bias=bias, activation=activation,
-            k_rev=k_rev, layout=layout, negative_slope=negative_slope,
+            k_rev=k_rev, layout=layout, negative_slope=negative_slope, frequency_keep=frequency_keep,
         )  # fmt: skip
     if u.dtype in (torch.float16, torch.bfloat16):
         arrays = tuple(a.float() if a is not None and a.dtype in (torch.float16, torch.bfloat16) else a for a in arrays)
+    if frequency_keep is not None:
+        if mode != "causal" or k_rev is not None:
+            raise ValueError(f"frequency_keep needs mode 'causal' and no k_rev; mode is {mode!r}")
+        from array_api_compat import torch as xp
+
+        banded = _fft.low_passed(xp, arrays[1], u.shape[1 if layout == "BLH" else 2], frequency_keep)
+        arrays = (arrays[0], banded[0], *arrays[2:6], banded[1])
     how = (mode, activation, negative_slope, per_sample, layout, algorithm)
     if torch.is_grad_enabled() and (
         activation is not None or (post_gate is not None and post_gate.requires_grad)
