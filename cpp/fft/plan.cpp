@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "reference/conv.hpp"
 #include "reference/fft.hpp"
@@ -46,6 +48,33 @@ Choice survey(const FftConvDesc& desc, const Map& map) {
 }  // namespace
 
 // ---- spectra -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Kept {
+  std::mutex mutex;
+  AlignedBuffer buffer;
+};
+Kept& kept() {
+  static Kept* all = new Kept;  // never destroyed: spectra may outlive it
+  return *all;
+}
+
+}  // namespace
+
+fft::SpectrumMemory::SpectrumMemory(size_t bytes) : bytes_(bytes) {
+  {
+    const std::lock_guard lock(kept().mutex);
+    if (kept().buffer.size() >= bytes && kept().buffer.size() <= 2 * bytes) buffer_ = std::exchange(kept().buffer, {});
+  }
+  if (!buffer_.data()) buffer_ = AlignedBuffer(bytes);
+}
+fft::SpectrumMemory::~SpectrumMemory() {
+  if (!buffer_.data() || buffer_.size() > Workspace::kKeptBytes) return;
+  AlignedBuffer old = std::move(buffer_);
+  const std::lock_guard lock(kept().mutex);
+  std::swap(old, kept().buffer);
+}
 
 FftSpectrum::FftSpectrum(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 FftSpectrum::~FftSpectrum() = default;
@@ -96,7 +125,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   to.items = reference() ? desc.taps + desc.reverse_taps : e.spectrum_items();
   if (count > 0 && to.items > int64_t(std::numeric_limits<int64_t>::max() / 64) / count)
     invalid("k of shape " + shape_of(k) + " is too large: its spectrum does not fit the address space");
-  to.data = AlignedBuffer(size_t(count) * to.items * sizeof(T));
+  to.data = SpectrumMemory(size_t(count) * to.items * sizeof(T));
   T* data = static_cast<T*>(to.data.data());
   const int last = k.ndim - 1;
   if (reference()) {

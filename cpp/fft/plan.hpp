@@ -65,6 +65,14 @@ template <class T>
 void gather_lags(const FftConvDesc& desc, const Map& map, const TensorView& k, const TensorView& reverse,
                  FftDirection direction, int64_t i, T factor, T* lags) {
   const bool forward = direction == FftDirection::forward;
+  const int64_t folds = map.circular ? desc.length : desc.taps;
+  if (forward && !reverse.defined() && desc.taps <= folds && k.strides[k.ndim - 1] == 1) {  // one run of all lags
+    const T* x = kernel_row<T>(k, i) + map.lo;
+    const int64_t given = std::min(map.span() + 1, desc.taps - map.lo);
+    for (int64_t j = 0; j < given; ++j) lags[j] = factor * x[j];
+    std::fill(lags + given, lags + map.span() + 1, T(0));
+    return;
+  }
   std::fill(lags, lags + map.span() + 1, T(0));
   for (const bool back : {false, true}) {
     const TensorView& from = back ? reverse : k;
@@ -106,12 +114,33 @@ struct Engines {
 
 }  // namespace fft
 
+namespace fft {
+
+// Memory of a spectrum. The latest one that was given up is kept, up to the size that a thread's arena keeps: kernels
+// that are transformed in every call would have the system clear pages for as long as the transforms take.
+class SpectrumMemory {
+ public:
+  SpectrumMemory() = default;
+  explicit SpectrumMemory(size_t bytes);
+  ~SpectrumMemory();
+  SpectrumMemory(SpectrumMemory&& other) noexcept = default;
+  SpectrumMemory& operator=(SpectrumMemory&& other) noexcept = default;
+  void* data() const { return buffer_.data(); }
+  size_t size() const { return bytes_; }
+
+ private:
+  AlignedBuffer buffer_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace fft
+
 struct FftSpectrum::Impl {
   std::vector<int64_t> rows;
   FftDirection direction;
   bool per_sample;
   int64_t items;  // per row
-  AlignedBuffer data;
+  fft::SpectrumMemory data;
   const void* plan;
 };
 
