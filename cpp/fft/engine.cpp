@@ -13,9 +13,6 @@
 namespace omniconv::fft {
 namespace {
 
-constexpr size_t kTogetherBytes = size_t{256} << 10;  // less is done by the time that all threads have been woken
-// Rows up to this size are fetched one pass before they are used; see Touch.
-constexpr int64_t kShortBytes = int64_t{64} << 10;
 constexpr int64_t kPackedRows = 16;  // a cache line of float32 channels
 
 // Plans of one length share a table: roots of 2^20 points take 12 MiB and as many sines as there are numbers.
@@ -86,60 +83,27 @@ Source<T> Engine<T>::source(const T* data, const T* gate, int64_t block) const {
 }
 
 template <class T>
-void Engine<T>::transform(const T* lags, T* room, T* spectrum) const {
-  const int64_t n = 2 * geometry_.points;
-  std::fill(room, room + n, T(0));
-  for (int64_t i = 0; i <= map_.span(); ++i) {
-    const int64_t at = map_.lo + i - geometry_.origin;
-    room[at < 0 ? at + n : at] = at < 0 ? -lags[i] : lags[i];
+void Engine<T>::transform(const T* lags, T* room, T* spectrum, int threads) const {
+  const Team<T> team = this->team(threads);
+  const int64_t n = 2 * geometry_.points, first = map_.lo - geometry_.origin, negative = std::max<int64_t>(-first, 0);
+  LoadArgs<T> in{&team.t, {lags, nullptr, map_.span() + 1, -first, 0, 0}, spectrum, 0, 0, {}};
+  if (negative) {  // lags before the origin are at the end, with the other sign
+    const int64_t wrapped = std::min(negative, map_.span() + 1);
+    std::fill(room, room + n, T(0));
+    for (int64_t i = 0; i < wrapped; ++i) room[n - negative + i] = -lags[i];
+    for (int64_t i = wrapped; i <= map_.span(); ++i) room[i - negative] = lags[i];
+    in.source = {room, nullptr, n, 0, 0, 0};
   }
-  const Transform<T>& t = tables_->transform();
-  const LoadArgs<T> in{&t, {room, nullptr, n, 0, 0, 0}, spectrum, 0, columns(), {}};
-  kernels_.load(in);
-  kernels_.forward({&t, spectrum, nullptr, 0, 0, 1});
-  kernels_.scale(spectrum, t.vectors, T(1) / T(geometry_.points));  // what the inverse leaves out
+  team.load(in);
+  team.walk(kernels_.forward, spectrum);
 }
 
 template <class T>
-void Engine<T>::convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const {
-  const Transform<T>& t = tables_->transform();
-  kernels_.load(in);
-  kernels_.convolve({&t, in.z, spectrum, 0, 0, 1});
-  kernels_.store(out);
-}
-
-// All threads on one row: sweeps over independent columns down to stage 2, whose blocks are independent again.
-template <class T>
-void Engine<T>::convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum,
-                                  int threads) const {
-  const Transform<T>& t = tables_->transform();
-  const auto chunks = [&](int64_t count, auto&& body) {
-    const int64_t chunk = std::max<int64_t>(1, count / (4 * threads));
-    parallel_for((count + chunk - 1) / chunk, threads,
-                 [&](int64_t task, int) { body(task * chunk, std::min(count, (task + 1) * chunk)); });
-  };
-  const int depth = std::min(2, t.stages - 1);
-  const auto sweep = [&](int stage, bool inverse) {
-    const int64_t blocks = t.vectors / t.stage[stage].length, columns = t.stage[stage].length / t.stage[stage].radix;
-    for (int64_t b = 0; b < blocks; ++b)
-      chunks(columns, [&](int64_t begin, int64_t end) { kernels_.stage(t, in.z, stage, b, begin, end, inverse); });
-  };
-  chunks(columns(), [&](int64_t begin, int64_t end) {
-    LoadArgs<T> a = in;
-    a.begin = begin;
-    a.end = end;
-    kernels_.load(a);
-  });
-  for (int s = 0; s < depth; ++s) sweep(s, false);
-  parallel_for(t.vectors / t.stage[depth].length, threads,
-               [&](int64_t block, int) { kernels_.convolve({&t, in.z, spectrum, depth, block, block + 1}); });
-  for (int s = depth - 1; s >= 0; --s) sweep(s, true);
-  chunks(columns(), [&](int64_t begin, int64_t end) {
-    StoreArgs<T> a = out;
-    a.begin = begin;
-    a.end = end;
-    kernels_.store(a);
-  });
+void Engine<T>::convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const {
+  const Team<T> team = this->team(threads);
+  team.load(in);
+  team.walk(kernels_.convolve, in.z, spectrum);
+  team.store(out);
 }
 
 // One block of up to group() rows (b, c, h ...), packed first where their elements are not adjacent.
@@ -231,10 +195,7 @@ struct Engine<T>::Job {
         out.touch.count = high - low;
       }
       const T* spectrum = rows.spectrum.row(ib, ic, ih + r);
-      if (threads > 1)
-        e.convolve_together(in, out, spectrum, threads);
-      else
-        e.convolve_alone(in, out, spectrum);
+      e.convolve(in, out, spectrum, threads);
       if (later)
         finish_row(out.y + from, post.row ? post.row + r * post.next + from : nullptr, to - from, rows.activation,
                    rows.negative_slope);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "fft/problem.hpp"
+#include "fft/team.hpp"
 #include "fft/transform.hpp"
 
 namespace omniconv::fft {
@@ -32,6 +33,13 @@ struct Rows {
   }
 };
 
+// Several threads work on one row only from here on: less is done by the time that all have been woken.
+constexpr size_t kTogetherBytes = size_t{256} << 10;
+// And always where several threads' transforms, with what they are multiplied by, would not stay in an L3 cache.
+constexpr size_t kSharedCacheBytes = size_t{4} << 20;
+// Rows up to this size are fetched one pass before they are used; see Touch.
+constexpr int64_t kShortBytes = int64_t{64} << 10;
+
 // Thread-safe and immutable. T is float or double.
 template <class T>
 class Engine {
@@ -41,38 +49,40 @@ class Engine {
 
   const Map& map() const { return map_; }
   const Geometry& geometry() const { return geometry_; }
+  const Kernels<T>& kernels() const { return kernels_; }
   int64_t spectrum_items() const { return geometry_.points * 2; }
 
-  // `lags`: span + 1 values, that of lag lo first. `room`: 2 * points elements.
-  void transform(const T* lags, T* room, T* spectrum) const;
+  // `lags`: span + 1 values, that of lag lo first, divided by the points (which the inverse leaves out). `room`: 2 *
+  // points elements.
+  void transform(const T* lags, T* room, T* spectrum, int threads = 1) const;
 
   // `strided`: room to pack rows whose elements are not adjacent.
   size_t workspace_bytes(int threads, bool strided) const;
   void run(const Rows<T>& rows, char* workspace, int threads) const;
 
-  // dlags[(c, h) or (b, c, h)] [span + 1] = sums over samples (unless per_sample) of grad (rows.y) times v.
-  size_t gradient_workspace_bytes(int threads) const;
-  void lag_gradient(const Rows<T>& rows, View<const T> grad, bool per_sample, T* dlags, char* workspace,
-                    int threads) const;
+  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
+  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
+  Source<T> source(const T* data, const T* gate, int64_t block) const;
+  Team<T> team(int threads) const { return {kernels_, tables_->transform(), threads}; }
 
  private:
   struct Job;
-  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
   int64_t group() const;          // rows that are packed together where their elements are not adjacent
   int64_t segment() const;        // elements of u that one block reads
   int64_t block_outputs() const;  // at most
   size_t pack_bytes() const;
   size_t thread_bytes(bool strided) const { return z_bytes() + (strided ? pack_bytes() : 0); }
-  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
-  Source<T> source(const T* data, const T* gate, int64_t block) const;
-  void convolve_alone(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum) const;
-  void convolve_together(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
+  void convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   Map map_;
   Geometry geometry_;
   const Kernels<T>& kernels_;
   std::shared_ptr<const Tables<T>> tables_;
 };
+
+// The same as Kernels::epilogue, in float64 arithmetic.
+template <class T>
+void epilogue_row(const EpilogueArgs<T>& args);
 
 // s to post * activation(s) in float64 arithmetic, for rows whose kernels stored s.
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "conv/operands.hpp"
 #include "core/thread_pool.hpp"
+#include "fft/engine.hpp"
 #include "omniconv/fft.hpp"
 #include "reference/conv.hpp"
 
@@ -46,6 +47,28 @@ double derivative(Activation activation, double s, double slope) {
   }
   return 1;
 }
+
+}  // namespace
+
+template <class T>
+void fft::epilogue_row(const EpilogueArgs<T>& a) {
+  double dskip = 0, dbias = 0;
+  for (int64_t t = 0; t < a.count; ++t) {
+    const double s = a.s ? double(a.s[t]) : 0, up = a.grad[t];
+    if (a.dpost) a.dpost[t] = T(up * reference::activate(a.activation, s, a.negative_slope));
+    double d = a.post ? up * double(a.post[t]) : up;
+    if (a.activation != Activation::none) d *= derivative(a.activation, s, a.negative_slope);
+    if (a.ds) a.ds[t] = T(d);
+    dbias += d;
+    if (a.dskip) dskip += d * (a.pre ? double(a.u[t]) * double(a.pre[t]) : double(a.u[t]));
+  }
+  if (a.dskip) *a.dskip = dskip;
+  if (a.dbias) *a.dbias = dbias;
+}
+template void fft::epilogue_row(const EpilogueArgs<float>&);
+template void fft::epilogue_row(const EpilogueArgs<double>&);
+
+namespace {
 
 // Row (b, c, h) of [B, H, L], or of [B, C, H, L].
 template <class T>

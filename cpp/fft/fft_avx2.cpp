@@ -1,5 +1,5 @@
 // fft/fft_avx2.cpp -- the transform kernels, AVX2 + FMA
-#include "fft/edges.inl.hpp"
+#include "fft/table.inl.hpp"
 
 namespace omniconv::fft::avx2 {
 

@@ -1,5 +1,5 @@
 // fft/fft_avx512.cpp -- the transform kernels, AVX-512
-#include "fft/edges.inl.hpp"
+#include "fft/table.inl.hpp"
 
 namespace omniconv::fft::avx512 {
 

@@ -1,5 +1,5 @@
 // fft/fft_neon.cpp -- the transform kernels, NEON
-#include "fft/edges.inl.hpp"
+#include "fft/table.inl.hpp"
 
 namespace omniconv::fft::neon {
 

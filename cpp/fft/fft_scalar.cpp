@@ -1,5 +1,5 @@
 // fft/fft_scalar.cpp -- the transform kernels, the baseline
-#include "fft/edges.inl.hpp"
+#include "fft/table.inl.hpp"
 
 namespace omniconv::fft::scalar {
 

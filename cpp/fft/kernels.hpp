@@ -77,7 +77,7 @@ struct StoreArgs {
   int64_t shift;  // output o is at position o + shift of the transform
   T* y;
   const T* post;
-  T* y2;  // null, or a second result with another factor
+  T* y2;  // null, or post2 * (conv + skip * v + bias)
   const T* post2;
   const T* u;  // null: no skip term
   const T* pre;
@@ -95,6 +95,20 @@ struct SpectrumArgs {
   const T* spectrum;
   int stage;
   int64_t begin, end;
+  T* other = nullptr;  // a transform beside that of z; see Kernels
+  T* sum = nullptr;
+};
+
+// The step back through y = post * activation(s), s = conv + skip * v + bias, over one row; v = u * pre.
+template <class T>
+struct EpilogueArgs {
+  int64_t count;
+  const T *s, *grad, *post;  // s and post may be null where they are not used, or nothing is multiplied
+  T *ds, *dpost;             // null: not wanted; ds may be s
+  const T *u, *pre;          // for dskip
+  Activation activation;
+  T negative_slope;
+  double *dskip, *dbias;  // null, or set to the sums over the row
 };
 
 template <class T>
@@ -105,11 +119,15 @@ struct Kernels {
   void (*convolve)(const SpectrumArgs<T>&);  // forward, product with the spectrum, inverse
   void (*forward)(const SpectrumArgs<T>&);   // spectrum is not read
   void (*inverse)(const SpectrumArgs<T>&);
+  void (*convolve_keep)(const SpectrumArgs<T>&);     // as convolve, and leaves the transform of z in `other`
+  void (*convolve_conj)(const SpectrumArgs<T>&);     // the product is that with the conjugate of the spectrum
+  void (*backward)(const SpectrumArgs<T>&);          // as convolve_conj, and sum += transform of z * conj(other)
+  void (*backward_adjoint)(const SpectrumArgs<T>&);  // as convolve, and sum += other * conj(transform of z)
   // One block of one stage alone, columns [begin, end) of length / radix: for several threads on one row.
   void (*stage)(const Transform<T>& t, T* z, int stage, int64_t block, int64_t begin, int64_t end, bool inverse);
-  // z[i] += a[i] * conj(b[i]), or = where `first`, over complex vectors.
-  void (*correlate)(const T* a, const T* b, T* z, int64_t vectors, bool first);
+  void (*correlate)(const T* a, const T* b, T* z, int64_t vectors);  // z += a * conj(b)
   void (*scale)(T* z, int64_t vectors, T factor);
+  void (*epilogue)(const EpilogueArgs<T>&);  // float64: without activation
 };
 
 struct AllKernels {

@@ -144,11 +144,25 @@ static void any_pass(T* z, int radix, const T* roots, int64_t blocks, int64_t le
   }
 }
 
+// ---- all passes of some blocks ----
+
+enum class Way { convolve, forward, inverse, keep, conj, backward, backward_adjoint };
+
+// What happens to one vector of transforms, vector i of a block: see Kernels.
+template <class T, Way WAY>
+static OMNICONV_INLINE Complex<T> product(Complex<T> x, const T* spectrum, T* other, T* sum) {
+  const Complex<T> k = Complex<T>::at(spectrum);
+  if constexpr (WAY == Way::keep) x.to(other);
+  if constexpr (WAY == Way::backward) (Complex<T>::at(sum) + times_conj(x, Complex<T>::at(other))).to(sum);
+  if constexpr (WAY == Way::backward_adjoint) (Complex<T>::at(sum) + times_conj(Complex<T>::at(other), x)).to(sum);
+  return WAY == Way::conj || WAY == Way::backward ? times_conj(x, k) : x * k;
+}
+
 // The last pass, the product and the first pass back, while a block is in registers.
-template <class T, int R>
-static void turn(T* z, const T* spectrum, const T* roots, int64_t blocks) {
+template <class T, int R, Way WAY>
+static void turn(T* z, const T* spectrum, T* other, T* sum, const T* roots, int64_t blocks) {
   constexpr int kStep = 2 * Lanes<T>::kCount;
-  for (int64_t b = 0; b < blocks; ++b, roots += (R - 1) * kStep, z += R * kStep, spectrum += R * kStep) {
+  for (int64_t b = 0; b < blocks; ++b, roots += (R - 1) * kStep) {
     Complex<T> w[R - 1], x[R];
 #pragma GCC unroll 4
     for (int i = 0; i < R - 1; ++i) w[i] = Complex<T>::at(roots + i * kStep);
@@ -156,26 +170,16 @@ static void turn(T* z, const T* spectrum, const T* roots, int64_t blocks) {
     for (int i = 0; i < R; ++i) x[i] = Complex<T>::at(z + i * kStep);
     Butterfly<T, R>::forward(x, w);
 #pragma GCC unroll 5
-    for (int i = 0; i < R; ++i) x[i] = x[i] * Complex<T>::at(spectrum + i * kStep);
+    for (int i = 0; i < R; ++i) x[i] = product<T, WAY>(x[i], spectrum + i * kStep, other + i * kStep, sum + i * kStep);
     Butterfly<T, R>::inverse(x, w);
 #pragma GCC unroll 5
     for (int i = 0; i < R; ++i) x[i].to(z + i * kStep);
+    z += R * kStep;
+    spectrum += R * kStep;
+    if (WAY == Way::keep || WAY == Way::backward || WAY == Way::backward_adjoint) other += R * kStep;
+    if (WAY == Way::backward || WAY == Way::backward_adjoint) sum += R * kStep;
   }
 }
-
-template <class T>
-static void any_turn(T* z, const T* spectrum, int radix, const T* roots, int64_t blocks) {
-  switch (radix) {
-    case 2: return turn<T, 2>(z, spectrum, roots, blocks);
-    case 3: return turn<T, 3>(z, spectrum, roots, blocks);
-    case 4: return turn<T, 4>(z, spectrum, roots, blocks);
-    default: return turn<T, 5>(z, spectrum, roots, blocks);
-  }
-}
-
-// ---- all passes of some blocks ----
-
-enum class Way { convolve, forward, inverse };
 
 template <class T, Way WAY>
 struct Walk {
@@ -183,6 +187,7 @@ struct Walk {
   const Transform<T>& t;
   T* z;
   const T* spectrum;
+  T *other, *sum;
 
   const T* roots(int s, int64_t block) const { return t.stage[s].roots + block * (t.stage[s].radix - 1) * kStep; }
   void split_blocks(int s, int64_t begin, int64_t end) const {
@@ -200,11 +205,19 @@ struct Walk {
   void turn_blocks(int64_t begin, int64_t end) const {
     const int s = t.stages - 1;
     const Stage<T>& g = t.stage[s];
-    if (WAY == Way::convolve)
-      return any_turn<T>(z + begin * g.length * kStep, spectrum + begin * g.length * kStep, g.radix, roots(s, begin),
-                         end - begin);
-    split_blocks(s, begin, end);
-    merge_blocks(s, begin, end);
+    if constexpr (WAY == Way::forward || WAY == Way::inverse) {
+      split_blocks(s, begin, end);
+      merge_blocks(s, begin, end);
+    } else {
+      const int64_t at = begin * g.length * kStep;
+      T *o = other ? other + at : nullptr, *q = sum ? sum + at : nullptr;
+      switch (g.radix) {
+        case 2: return turn<T, 2, WAY>(z + at, spectrum + at, o, q, roots(s, begin), end - begin);
+        case 3: return turn<T, 3, WAY>(z + at, spectrum + at, o, q, roots(s, begin), end - begin);
+        case 4: return turn<T, 4, WAY>(z + at, spectrum + at, o, q, roots(s, begin), end - begin);
+        default: return turn<T, 5, WAY>(z + at, spectrum + at, o, q, roots(s, begin), end - begin);
+      }
+    }
   }
 
   // Blocks [begin, end) of stage s: together where they fit the cache, else one by one, and each one's parts in turn.
@@ -236,7 +249,7 @@ struct Walk {
 
 template <class T, Way WAY>
 static void walk(const SpectrumArgs<T>& a) {
-  Walk<T, WAY>{*a.transform, a.z, a.spectrum}.run(a.stage, a.begin, a.end);
+  Walk<T, WAY>{*a.transform, a.z, a.spectrum, a.other, a.sum}.run(a.stage, a.begin, a.end);
 }
 
 // One block of one stage, columns [begin, end).
@@ -254,12 +267,10 @@ static void stage_columns(const Transform<T>& t, T* z, int stage, int64_t block,
 }
 
 template <class T>
-static void correlate(const T* a, const T* b, T* z, int64_t vectors, bool first) {
+static void correlate(const T* a, const T* b, T* z, int64_t vectors) {
   constexpr int kStep = 2 * Lanes<T>::kCount;
-  for (int64_t i = 0; i < vectors * kStep; i += kStep) {
-    const Complex<T> product = times_conj(Complex<T>::at(a + i), Complex<T>::at(b + i));
-    (first ? product : Complex<T>::at(z + i) + product).to(z + i);
-  }
+  for (int64_t i = 0; i < vectors * kStep; i += kStep)
+    (Complex<T>::at(z + i) + times_conj(Complex<T>::at(a + i), Complex<T>::at(b + i))).to(z + i);
 }
 
 template <class T>

@@ -1,33 +1,22 @@
 // fft/plan.cpp -- describe, plan, transform, run: checks, choice of algorithm, arrays as rows
-#include <algorithm>
+#include "fft/plan.hpp"
+
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <limits>
-#include <optional>
-#include <span>
+#include <mutex>
+#include <utility>
 
-#include "conv/operands.hpp"
-#include "core/thread_pool.hpp"
-#include "core/workspace.hpp"
-#include "fft/engine.hpp"
 #include "reference/conv.hpp"
 #include "reference/fft.hpp"
 
 namespace omniconv {
 
-using fft::Engine;
-using fft::Geometry;
-using fft::Map;
-using fft::Rows;
-using fft::View;
+using namespace fft;
 
 namespace {
 
-constexpr const char* kNames[] = {"fft", "overlap_save", "reference"};
 constexpr double kSecondsPerUnit = 2e-10;  // of transform_cost: a core of 2.5 GHz, half a cycle
-
-[[noreturn]] void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
 
 struct Choice {
   Geometry whole, block;
@@ -56,50 +45,36 @@ Choice survey(const FftConvDesc& desc, const Map& map) {
   return c;
 }
 
-template <class T>
-View<const T> view_of(const TensorView& v, int64_t b, int64_t c, int64_t h, int64_t t) {
-  if (!v.defined()) return {};
-  return {static_cast<const T*>(v.data), b, c, h, t};
-}
-// [B, H, L] or [B, C, H, L].
-template <class T>
-View<const T> rows_of(const TensorView& v) {
-  if (!v.defined()) return {};
-  const int last = v.ndim - 1;
-  // A row of one element is adjacent to itself, whatever its stride says.
-  const int64_t t = v.shape[last] == 1 ? 1 : v.strides[last];
-  return view_of<T>(v, v.strides[0], v.ndim == 4 ? v.strides[1] : 0, v.strides[last - 1], t);
-}
-template <class T>
-View<T> writable(const TensorView& v) {
-  const View<const T> r = rows_of<T>(v);
-  return {const_cast<T*>(r.data), r.b, r.c, r.h, r.t};
-}
-// [H] or [C, H].
-template <class T>
-View<const T> channels_of(const TensorView& v) {
-  if (!v.defined()) return {};
-  return view_of<T>(v, 0, v.ndim == 2 ? v.strides[0] : 0, v.strides[v.ndim - 1], 1);
-}
-
-std::string shape_of(const TensorView& v) { return shape_string(v.shape.data(), v.ndim); }
-
-void check_rows(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape) {
-  conv::check_shape(name, v, dtype, shape);
-}
-
 }  // namespace
 
 // ---- spectra -------------------------------------------------------------------------------------------------------
 
-struct FftSpectrum::Impl {
-  std::vector<int64_t> rows;
-  FftDirection direction;
-  bool per_sample;
-  int64_t items;  // per row
-  AlignedBuffer data;
-  const void* plan;
+namespace {
+
+struct Kept {
+  std::mutex mutex;
+  AlignedBuffer buffer;
 };
+Kept& kept() {
+  static Kept* all = new Kept;  // never destroyed: spectra may outlive it
+  return *all;
+}
+
+}  // namespace
+
+fft::SpectrumMemory::SpectrumMemory(size_t bytes) : bytes_(bytes) {
+  {
+    const std::lock_guard lock(kept().mutex);
+    if (kept().buffer.size() >= bytes && kept().buffer.size() <= 2 * bytes) buffer_ = std::exchange(kept().buffer, {});
+  }
+  if (!buffer_.data()) buffer_ = AlignedBuffer(bytes);
+}
+fft::SpectrumMemory::~SpectrumMemory() {
+  if (!buffer_.data() || buffer_.size() > Workspace::kKeptBytes) return;
+  AlignedBuffer old = std::move(buffer_);
+  const std::lock_guard lock(kept().mutex);
+  std::swap(old, kept().buffer);
+}
 
 FftSpectrum::FftSpectrum(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 FftSpectrum::~FftSpectrum() = default;
@@ -112,103 +87,35 @@ size_t FftSpectrum::bytes() const { return impl_->data.size(); }
 
 // ---- plans ---------------------------------------------------------------------------------------------------------
 
-namespace {
-
 template <class T>
-struct Engines {
-  Engine<T> forward, adjoint;
-};
-
-}  // namespace
-
-struct FftConvPlan::Impl {
-  FftConvDesc desc;
-  Map map = fft::make_map(desc);
-  std::string algorithm;
-  std::vector<AlgorithmInfo> infos;
-  std::optional<Engines<float>> f32;
-  std::optional<Engines<double>> f64;
-
-  bool reference() const { return algorithm == kNames[2]; }
-  template <class T>
-  const Engine<T>& engine(FftDirection direction) const {
-    if constexpr (sizeof(T) == 4)
-      return direction == FftDirection::forward ? f32->forward : f32->adjoint;
-    else
-      return direction == FftDirection::forward ? f64->forward : f64->adjoint;
-  }
-
-  template <class T>
-  Engines<T> engines() const {
-    const fft::Kernels<T>& k = fft::kernels_of<T>(fft::kernels());
-    const Map back = map.adjoint();
-    if (reference()) return {{map, {}, k}, {back, {}, k}};
-    const bool whole = algorithm == kNames[0];
-    const auto geometry = [&](const Map& m) {
-      return whole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
-    };
-    return {{map, geometry(map), k}, {back, geometry(back), k}};
-  }
-
-  explicit Impl(const FftConvDesc& d) : desc(d) {
-    infos = survey(desc, map).infos;
-    const auto found =
-        std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == desc.algorithm; });
-    if (desc.algorithm == "auto") {
-      algorithm = infos.front().name;
-    } else if (found == infos.end()) {
-      invalid("algorithm is '" + desc.algorithm + "'; allowed are 'auto', 'fft', 'overlap_save', 'reference'");
-    } else if (!found->usable) {
-      throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + found->reason);
-    } else {
-      algorithm = found->name;
-    }
-    if (desc.dtype == DType::float32)
-      f32.emplace(engines<float>());
-    else
-      f64.emplace(engines<double>());
-  }
-
-  int64_t inputs(FftDirection d) const { return d == FftDirection::forward ? map.in : map.out; }
-  int64_t outputs(FftDirection d) const { return d == FftDirection::forward ? map.out : map.in; }
-
-  template <class T>
-  size_t workspace_bytes(int threads, bool strided) const {
-    if (reference()) {  // whole lines, so that the doubles of every thread are aligned
-      const size_t bytes = size_t(map.in + map.out) * (sizeof(T) + sizeof(double));
-      return size_t(threads) * ((bytes + 191) / 64 * 64);
-    }
-    return std::max(engine<T>(FftDirection::forward).workspace_bytes(threads, strided),
-                    engine<T>(FftDirection::adjoint).workspace_bytes(threads, strided));
-  }
-  size_t workspace_bytes(int threads, bool strided) const {
-    return desc.dtype == DType::float32 ? workspace_bytes<float>(threads, strided)
-                                        : workspace_bytes<double>(threads, strided);
-  }
-
-  template <class T>
-  void transform(const TensorView& k, const TensorView& reverse, FftSpectrum::Impl& to) const;
-  template <class T>
-  void run(const FftSpectrum::Impl& spectrum, const FftConvOperands& o, char* workspace, int threads) const;
-  template <class T>
-  void run_reference(const Rows<T>& rows, FftDirection direction, char* workspace, int threads) const;
-  template <class T>
-  void kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad, const TensorView& dk,
-                       const TensorView& dr, bool per_sample) const;
-  void check(const FftSpectrum::Impl& spectrum, const FftConvOperands& o) const;
-};
-
-namespace {
-
-// Row i of [H, K] or [C, H, K].
-template <class T>
-const T* kernel_row(const TensorView& k, int64_t i) {
-  const T* data = static_cast<const T*>(k.data);
-  if (k.ndim == 2) return data + i * k.strides[0];
-  return data + i / k.shape[1] * k.strides[0] + i % k.shape[1] * k.strides[1];
+Engines<T> FftConvPlan::Impl::engines() const {
+  const fft::Kernels<T>& k = fft::kernels_of<T>(fft::kernels());
+  const Map back = map.adjoint();
+  if (reference()) return {{map, {}, k}, {back, {}, k}};
+  const bool whole = algorithm == kNames[0];
+  const auto geometry = [&](const Map& m) {
+    return whole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
+  };
+  return {{map, geometry(map), k}, {back, geometry(back), k}};
 }
 
-}  // namespace
+FftConvPlan::Impl::Impl(const FftConvDesc& d) : desc(d) {
+  infos = survey(desc, map).infos;
+  const auto found = std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == desc.algorithm; });
+  if (desc.algorithm == "auto") {
+    algorithm = infos.front().name;
+  } else if (found == infos.end()) {
+    invalid("algorithm is '" + desc.algorithm + "'; allowed are 'auto', 'fft', 'overlap_save', 'reference'");
+  } else if (!found->usable) {
+    throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + found->reason);
+  } else {
+    algorithm = found->name;
+  }
+  if (desc.dtype == DType::float32)
+    f32.emplace(engines<float>());
+  else
+    f64.emplace(engines<double>());
+}
 
 template <class T>
 void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse, FftSpectrum::Impl& to) const {
@@ -218,16 +125,14 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   to.items = reference() ? desc.taps + desc.reverse_taps : e.spectrum_items();
   if (count > 0 && to.items > int64_t(std::numeric_limits<int64_t>::max() / 64) / count)
     invalid("k of shape " + shape_of(k) + " is too large: its spectrum does not fit the address space");
-  to.data = AlignedBuffer(size_t(count) * to.items * sizeof(T));
+  to.data = SpectrumMemory(size_t(count) * to.items * sizeof(T));
   T* data = static_cast<T*>(to.data.data());
   const int last = k.ndim - 1;
-  const auto tap = [&](const TensorView& v, int64_t row, int64_t j) {
-    return kernel_row<T>(v, row)[j * v.strides[last]];
-  };
   if (reference()) {
     for (int64_t i = 0; i < count; ++i) {
-      for (int64_t j = 0; j < desc.taps; ++j) data[i * to.items + j] = tap(k, i, j);
-      for (int64_t j = 0; j < desc.reverse_taps; ++j) data[i * to.items + desc.taps + j] = tap(reverse, i, j);
+      for (int64_t j = 0; j < desc.taps; ++j) data[i * to.items + j] = kernel_row<T>(k, i)[j * k.strides[last]];
+      for (int64_t j = 0; j < desc.reverse_taps; ++j)
+        data[i * to.items + desc.taps + j] = kernel_row<T>(reverse, i)[j * reverse.strides[last]];
     }
     return;
   }
@@ -239,13 +144,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   parallel_for(count, threads, [&](int64_t i, int worker) {
     T* lags = reinterpret_cast<T*>(static_cast<char*>(memory.data()) + worker * each);
     T* room = lags + lag_items;
-    std::fill(lags, lags + span + 1, T(0));
-    for (int64_t j = 0, l; j < desc.taps + desc.reverse_taps; ++j) {
-      const bool back = j >= desc.taps;
-      const int64_t at = back ? j - desc.taps : j;
-      if (!fft::lag_of(desc, map, at, back, &l)) continue;
-      lags[to.direction == FftDirection::forward ? l - map.lo : map.hi - l] += tap(back ? reverse : k, i, at);
-    }
+    gather_lags(desc, map, k, reverse, to.direction, i, T(1) / T(e.geometry().points), lags);
     e.transform(lags, room, data + i * to.items);
   });
 }
@@ -283,6 +182,7 @@ void FftConvPlan::Impl::check(const FftSpectrum::Impl& s, const FftConvOperands&
   for (int i = 0; i < o.out.ndim; ++i)
     if (o.out.strides[i] == 0 && o.out.shape[i] > 1 && o.out.size() > 0)
       invalid("out has stride 0: its elements overlap");
+  if (o.out2.defined()) conv::check_apart(o.out2, "out", o.out);
   for (const TensorView* y : {&o.out, &o.out2}) {
     if (!y->defined()) continue;
     conv::check_apart(*y, u_name, o.u);
@@ -317,9 +217,9 @@ void FftConvPlan::Impl::run_reference(const Rows<T>& rows, FftDirection directio
     for (int64_t o = 0; o < out; ++o) {
       double s = sums[o] + bias;
       if (rows.skip.data) s += skip * double(v[o]);
+      if (y2) y2[o * rows.y2.t] = T(post2 ? s * double(post2[o * rows.post2.t]) : s);
       s = reference::activate(rows.activation, s, rows.negative_slope);
       y[o * rows.y.t] = T(post ? s * double(post[o * rows.post.t]) : s);
-      if (y2) y2[o * rows.y2.t] = T(post2 ? s * double(post2[o * rows.post2.t]) : s);
     }
   });
 }
@@ -346,60 +246,6 @@ void FftConvPlan::Impl::run(const FftSpectrum::Impl& s, const FftConvOperands& o
   rows.negative_slope = o.negative_slope;
   if (reference()) return run_reference(rows, s.direction, workspace, threads);
   engine<T>(s.direction).run(rows, workspace, threads);
-}
-
-template <class T>
-void FftConvPlan::Impl::kernel_gradient(const TensorView& u, const TensorView& pre, const TensorView& grad,
-                                        const TensorView& dk, const TensorView& dr, bool per_sample) const {
-  Rows<T> rows;
-  rows.batch = u.shape[0];
-  rows.channels = u.shape[1];
-  rows.kernels = grad.ndim == 4 ? grad.shape[1] : 1;
-  rows.u = rows_of<T>(u);
-  rows.pre = rows_of<T>(pre);
-  const View<const T> g = rows_of<T>(grad);
-  const int64_t kernels = rows.kernels * rows.channels * (per_sample ? rows.batch : 1), lags = map.span() + 1;
-  if (kernels == 0) return;
-  const int threads = num_threads();
-  const auto put = [&](const TensorView& to, bool reverse, const auto& value) {
-    if (!to.defined()) return;
-    for (int64_t i = 0; i < kernels; ++i)
-      for (int64_t j = 0; j < to.shape[to.ndim - 1]; ++j)
-        const_cast<T*>(kernel_row<T>(to, i))[j * to.strides[to.ndim - 1]] = value(i, j, reverse);
-  };
-  if (rows.batch == 0) return put(dk, false, [](auto...) { return T(0); }), put(dr, true, [](auto...) { return T(0); });
-  if (reference()) {
-    const int64_t items = desc.taps + desc.reverse_taps;
-    std::vector<double> sums(size_t(kernels) * items);
-    parallel_for(kernels, threads, [&](int64_t task, int) {
-      const int64_t h = task % rows.channels, c = task / rows.channels % rows.kernels;
-      std::vector<T> v(map.in), d(map.out);
-      for (int64_t b = 0; b < rows.batch; ++b) {
-        if (per_sample && b != task / rows.channels) continue;
-        const T *x = rows.u.row(b, c, h), *gate = rows.pre.row(b, c, h), *y = g.row(b, c, h);
-        for (int64_t t = 0; t < map.in; ++t) v[t] = gate ? x[t * rows.u.t] * gate[t * rows.pre.t] : x[t * rows.u.t];
-        for (int64_t t = 0; t < map.out; ++t) d[t] = y[t * g.t];
-        reference::fft_conv_row_kernel(desc, v.data(), d.data(), &sums[task * items], &sums[task * items + desc.taps]);
-      }
-    });
-    const auto value = [&](int64_t i, int64_t j, bool reverse) {
-      return T(sums[i * items + (reverse ? desc.taps : 0) + j]);
-    };
-    put(dk, false, value);
-    put(dr, true, value);
-    return;
-  }
-  const Engine<T>& e = engine<T>(FftDirection::forward);
-  const ScopedWorkspace memory(e.gradient_workspace_bytes(threads));
-  const AlignedBuffer dlags(size_t(kernels) * lags * sizeof(T));
-  T* found = static_cast<T*>(dlags.data());
-  e.lag_gradient(rows, g, per_sample, found, static_cast<char*>(memory.data()), threads);
-  const auto value = [&](int64_t i, int64_t j, bool reverse) {
-    int64_t l;
-    return fft::lag_of(desc, map, j, reverse, &l) ? found[i * lags + l - map.lo] : T(0);
-  };
-  put(dk, false, value);
-  put(dr, true, value);
 }
 
 // ---- the public face -----------------------------------------------------------------------------------------------
@@ -469,32 +315,6 @@ void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o, voi
     impl_->run<float>(*spectrum.impl_, o, static_cast<char*>(workspace), threads);
   else
     impl_->run<double>(*spectrum.impl_, o, static_cast<char*>(workspace), threads);
-}
-
-void FftConvPlan::kernel_gradient(const TensorView& u, const TensorView& pre_gate, const TensorView& grad,
-                                  const TensorView& dk, const TensorView& dreverse, bool per_sample) const {
-  const DType dtype = impl_->desc.dtype;
-  if (u.ndim != 3) invalid("u has shape " + shape_of(u) + "; expected are three axes, [B, H, L]");
-  const int64_t batch = u.shape[0], channels = u.shape[1];
-  if (grad.ndim != 3 && (grad.ndim != 4 || per_sample))
-    invalid("grad has shape " + shape_of(grad) + "; expected is that of y");
-  std::vector<int64_t> y{batch, channels, impl_->map.out}, k{channels, impl_->desc.taps};
-  if (grad.ndim == 4) {
-    y.insert(y.begin() + 1, grad.shape[1]);
-    k.insert(k.begin(), grad.shape[1]);
-  }
-  if (per_sample) k.insert(k.begin(), batch);
-  const int64_t in[] = {batch, channels, impl_->map.in};
-  check_rows("u", u, dtype, in);
-  if (pre_gate.defined()) check_rows("pre_gate", pre_gate, dtype, in);
-  check_rows("grad", grad, dtype, y);
-  if (dk.defined()) check_rows("dk", dk, dtype, k);
-  k.back() = impl_->desc.reverse_taps;
-  if (dreverse.defined()) check_rows("dk_rev", dreverse, dtype, k);
-  if (dtype == DType::float32)
-    impl_->kernel_gradient<float>(u, pre_gate, grad, dk, dreverse, per_sample);
-  else
-    impl_->kernel_gradient<double>(u, pre_gate, grad, dk, dreverse, per_sample);
 }
 
 const FftConvDesc& FftConvPlan::desc() const { return impl_->desc; }

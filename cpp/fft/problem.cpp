@@ -62,16 +62,6 @@ Map make_map(const FftConvDesc& d) {
   return m;
 }
 
-bool lag_of(const FftConvDesc& desc, const Map& m, int64_t tap, bool reverse, int64_t* lag) {
-  int64_t l = reverse ? -tap : tap;
-  if (m.circular && (l < m.lo || l > m.hi)) {
-    l %= desc.length;
-    if (l < 0) l += desc.length;
-  }
-  *lag = l;
-  return l >= m.lo && l <= m.hi;
-}
-
 Geometry whole_geometry(const Map& m, int lanes) {
   Geometry g;
   if (m.circular) {  // rows are read past their ends instead

@@ -1,6 +1,8 @@
 // fft/problem.hpp -- what a description comes down to: a range of lags, and blocks of a transform
 #pragma once
 
+#include <algorithm>
+
 #include "omniconv/fft.hpp"
 
 namespace omniconv::fft {
@@ -19,8 +21,26 @@ struct Map {
 // Throws where the description makes no sense.
 Map make_map(const FftConvDesc& desc);
 
-// Lag l of tap j (reverse: of the other kernel), or false where no output needs it.
-bool lag_of(const FftConvDesc& desc, const Map& forward, int64_t tap, bool reverse, int64_t* lag);
+// Calls body(tap, count, lag, step) for runs of taps (reverse: of the other kernel) that some output needs: taps tap,
+// tap + 1, ... have the lags lag, lag + step, ...
+template <class Body>
+void lag_runs(const FftConvDesc& d, const Map& m, bool reverse, Body&& body) {
+  const int64_t taps = reverse ? d.reverse_taps : d.taps, n = d.length;
+  if (m.circular && m.lo == 0 && m.hi == n - 1) {  // taps fold
+    for (int64_t tap = 0; tap < taps; tap += n) {
+      if (!reverse) {
+        body(tap, std::min(n, taps - tap), int64_t{0}, int64_t{1});
+        continue;
+      }
+      body(tap, int64_t{1}, int64_t{0}, int64_t{-1});
+      if (tap + 1 < taps && n > 1) body(tap + 1, std::min(n - 1, taps - tap - 1), n - 1, int64_t{-1});
+    }
+    return;
+  }
+  const int64_t first = std::max<int64_t>(reverse ? -m.hi : m.lo, 0);
+  const int64_t end = std::min(taps, (reverse ? -m.lo : m.hi) + 1);
+  if (first < end) body(first, end - first, reverse ? -first : first, int64_t{reverse ? -1 : 1});
+}
 
 // One block of a transform of N = 2 points real elements: element i is v[first + i], lag l is element l - origin modulo
 // N (with the sign changed where that wraps), output o is element o + shift. Blocks advance by `step`.

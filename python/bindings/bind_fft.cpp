@@ -4,6 +4,9 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <iterator>
+#include <memory>
+
 #include "arrays.hpp"
 #include "omniconv/fft.hpp"
 
@@ -54,6 +57,43 @@ void run(const FftConvPlan& plan, const FftSpectrum& spectrum, nb::handle u, nb:
   plan.run(spectrum, o);
 }
 
+// `arrays` and `results` in the order of the text that bind_fft gives; None where there is none.
+void backward(const FftConvPlan& plan, const FftSpectrum* spectrum, const std::vector<nb::object>& arrays,
+              const std::vector<nb::object>& results, bool per_sample, const std::string& activation,
+              double negative_slope, bool blh) {
+  constexpr const char* kArrays[] = {"grad", "u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev", "sums"};
+  constexpr const char* kResults[] = {"du", "dk", "dpre_gate", "dpost_gate", "dskip", "dbias", "dk_rev"};
+  if (arrays.size() != std::size(kArrays) || results.size() != std::size(kResults))
+    throw Error(Code::invalid_argument, "wrong number of arrays");
+  std::vector<std::unique_ptr<Input>> in;
+  std::vector<std::unique_ptr<Output>> out;
+  for (size_t i = 0; i < arrays.size(); ++i) in.push_back(std::make_unique<Input>(arrays[i], kArrays[i]));
+  for (size_t i = 0; i < results.size(); ++i) out.push_back(std::make_unique<Output>(results[i], kResults[i]));
+  const auto rows = [&](const auto& all, int i) { return rows_last(all[i]->view(), blh); };
+  FftConvBackward o;
+  o.grad = rows(in, 0);
+  o.u = rows(in, 1);
+  o.k = in[2]->view();
+  o.pre_gate = rows(in, 3);
+  o.post_gate = rows(in, 4);
+  o.skip = in[5]->view();
+  o.bias = in[6]->view();
+  o.k_reverse = in[7]->view();
+  o.sums = rows(in, 8);
+  o.du = rows(out, 0);
+  o.dk = out[1]->view();
+  o.dpre_gate = rows(out, 2);
+  o.dpost_gate = rows(out, 3);
+  o.dskip = out[4]->view();
+  o.dbias = out[5]->view();
+  o.dk_reverse = out[6]->view();
+  o.activation = parse_activation(activation);
+  o.negative_slope = negative_slope;
+  o.per_sample = per_sample;
+  nb::gil_scoped_release free;
+  plan.backward(o, spectrum);
+}
+
 }  // namespace
 
 void bind_fft(nb::module_& m) {
@@ -96,6 +136,10 @@ void bind_fft(nb::module_& m) {
           },
           nb::arg("u"), nb::arg("pre_gate").none(), nb::arg("grad"), nb::arg("dk").none(), nb::arg("dk_rev").none(),
           nb::arg("per_sample") = false, nb::arg("blh") = false)
+      .def("backward", &backward, nb::arg("spectrum").none(), nb::arg("arrays"), nb::arg("results"),
+           nb::arg("per_sample"), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("blh"),
+           "arrays: grad, u, k, pre_gate, post_gate, skip, bias, k_rev, sums; results: du, dk, dpre_gate, dpost_gate, "
+           "dskip, dbias, dk_rev.")
       .def("explain", &FftConvPlan::explain)
       .def_prop_ro("output_length", &FftConvPlan::output_length)
       .def_prop_ro("algorithm", &FftConvPlan::algorithm)

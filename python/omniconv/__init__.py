@@ -7,8 +7,13 @@ from omniconv.conv import *  # noqa: F403
 from omniconv.conv import __all__ as _conv_all
 from omniconv.fft import *  # noqa: F403
 from omniconv.fft import __all__ as _fft_all
+from omniconv.fft2d import *  # noqa: F403
+from omniconv.fft2d import __all__ as _fft2d_all
+from omniconv.fft_stream import FFTConvStream
+from omniconv.long_kernels import *  # noqa: F403
+from omniconv.long_kernels import __all__ as _kernels_all
 
 __all__ = [
-    "__version__", "available_isas", "get_num_threads", "isa", "set_isa", "set_num_threads", "special",
-    *_conv_all, *_fft_all,
+    "FFTConvStream", "__version__", "available_isas", "get_num_threads", "isa", "set_isa", "set_num_threads", "special",
+    *_conv_all, *_fft2d_all, *_fft_all, *_kernels_all,
 ]  # fmt: skip

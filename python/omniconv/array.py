@@ -153,17 +153,17 @@ def finish(like: Described, out: Any) -> Any:
     return sys.modules["jax"].numpy.asarray(out)
 
 
-def check_out(out: Any) -> None:
+def check_out(out: Any, name: str = "out") -> None:
     """Raise unless `out` can be written to."""
-    kind = kind_of(out, "out")
+    kind = kind_of(out, name)
     if kind == "jax":
-        raise TypeError("out is a JAX array, which cannot be written to; use a NumPy array or leave out away")
+        raise TypeError(f"{name} is a JAX array, which cannot be written to; use a NumPy array or leave {name} away")
     if isinstance(out, np.ndarray) and not out.flags.writeable:
-        raise ValueError("out is read-only; it must be writable")
+        raise ValueError(f"{name} is read-only; it must be writable")
     if isinstance(out, np.ndarray) and (not out.dtype.isnative or any(s % out.itemsize for s in out.strides)):
-        raise ValueError("out has a byte order or strides that cannot be written to in place")
+        raise ValueError(f"{name} has a byte order or strides that cannot be written to in place")
     if kind == "torch" and out.requires_grad:
-        raise ValueError("out requires grad; it must be a plain tensor")
+        raise ValueError(f"{name} requires grad; it must be a plain tensor")
 
 
 def permuted(array: Any) -> Any:

@@ -20,6 +20,7 @@ from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, said
 from omniconv.conv import Algorithm
 from omniconv.conv_spec import _slope, _words
+from omniconv.halves import is_half, like_dtype, widened
 
 __all__ = ["FFTConvGrads", "KernelSpectrum", "fft_conv", "fft_conv_algorithms", "fft_conv_grad", "flip_taps"]
 
@@ -68,6 +69,39 @@ def _cached_plan(
 def plan_of(dtype: str, mode: str, length: int, taps: int, reverse_taps: int, algorithm: str) -> _core.FftConvPlan:
     """The plan of a problem on the instruction set in force, from a cache of 64."""
     return _cached_plan(dtype, mode, length, taps, reverse_taps, algorithm, _core.isa())
+
+
+def low_passed(xp: Any, k: Any, length: int, keep: Any) -> tuple[Any, Any]:
+    """(k, k_rev) that convolve as k does without the frequencies of a transform of 2 L above keep times the highest.
+
+    A kernel without its high frequencies reaches both ways around the 2 L points: the taps past L are what multiplies
+    later samples.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0 < keep <= 1:
+        raise ValueError(f"frequency_keep is {said(keep)}; allowed are 0 < frequency_keep <= 1")
+    size = 2 * length
+    if k.shape[-1] > size:
+        raise ValueError(f"k has {k.shape[-1]} taps; with frequency_keep allowed are 2 L = {size}")
+    spectrum = xp.fft.rfft(k, n=size)[..., : int(keep * length) + 1]
+    whole = xp.fft.irfft(spectrum, n=size)  # absent frequencies are zeros
+    now = xp.zeros((*k.shape[:-1], 1), dtype=whole.dtype)
+    return whole[..., :length], xp.concat([now, xp.flip(whole[..., length + 1 :], axis=-1)], axis=-1)
+
+
+def _banded(k: Any, k_rev: Any, mode: Any, length: int, keep: Any) -> tuple[Any, Any]:
+    """`low_passed` of a kernel that is not a spectrum."""
+    if isinstance(k, KernelSpectrum):
+        raise ValueError("frequency_keep is given beside a KernelSpectrum; it belongs into the spectrum")
+    if mode != "causal" or k_rev is not None:
+        raise ValueError(f"frequency_keep needs mode 'causal' and no k_rev; mode is {said(mode)}")
+    from array_api_compat import array_namespace
+
+    found = describe(k, "k")
+    xp = array_namespace(k)
+    if found.kind != "numpy":
+        return low_passed(xp, k, length, keep)
+    pair = low_passed(xp, k.astype("float64"), length, keep)
+    return tuple(a.astype(found.dtype) for a in pair)
 
 
 class _Kernel(NamedTuple):
@@ -127,6 +161,12 @@ def _check_u(like: Described, k_shape: tuple[int, ...], per_sample: bool, blh: b
     return length
 
 
+def _time(like: Described, blh: bool) -> int:
+    if len(like.shape) != 3:
+        raise ValueError(f"u has shape {like.shape}; expected are three axes, {'[B, L, H]' if blh else '[B, H, L]'}")
+    return like.shape[1 if blh else 2]
+
+
 def _y_shape(like: Described, k_shape: tuple[int, ...], per_sample: bool, blh: bool, outputs: int) -> tuple[int, ...]:
     kernels = k_shape[:1] if len(k_shape) == 3 and not per_sample else ()
     rows = (outputs, k_shape[-2]) if blh else (k_shape[-2], outputs)
@@ -160,6 +200,8 @@ class KernelSpectrum:
     k_rev : array, optional
         As in `fft_conv`.
     algorithm : "auto", "fft", "overlap_save" or "reference"
+    frequency_keep : float, optional
+        As in `fft_conv`.
 
     Immutable, and bound to the instruction set that was in force when it was made. Pickling keeps the kernels alone:
     what is loaded is transformed for the machine that loads it.
@@ -174,12 +216,15 @@ class KernelSpectrum:
         k_rev: Any = None,
         per_sample: bool = False,
         algorithm: str = "auto",
+        frequency_keep: float | None = None,
     ) -> None:
         _check_words(mode, "highest", algorithm, None)
+        if frequency_keep is not None:
+            k, k_rev = _banded(widened(k), k_rev, mode, _length(length, "length"), frequency_keep)
         self._mode, self._length, self._algorithm = mode, _length(length, "length"), algorithm
         import numpy as np
 
-        kernel = _kernel(k, k_rev, bool(per_sample))
+        kernel = _kernel(widened(k), widened(k_rev), bool(per_sample))
         kept = [None if a is None else np.asarray(a).copy() for a in (kernel.array, kernel.reverse)]
         self._kernel = kernel._replace(array=kept[0], reverse=kept[1])
         self._plan = self._kernel.plan(mode, self._length, algorithm)
@@ -246,8 +291,10 @@ def fft_conv(
     layout: str = "BHL",
     precision: str = "highest",
     algorithm: str = "auto",
+    frequency_keep: float | None = None,
     negative_slope: float = 0.01,
     out: Any = None,
+    sums: Any = None,
 ) -> Any:
     """Convolve every row of u with its channel's kernel: ``post_gate * activation(conv + skip * v + bias)``.
 
@@ -256,7 +303,7 @@ def fft_conv(
 
     Parameters
     ----------
-    u : array, float32 or float64
+    u : array, float32 or float64, float16 or bfloat16
         [B, H, L], with ``layout="BLH"`` [B, L, H].
     k : array or KernelSpectrum
         [H, K]; or [C, H, K] for C outputs per channel; or [B, H, K] with ``per_sample=True``.
@@ -275,11 +322,17 @@ def fft_conv(
     layout : "BHL" or "BLH"
     precision : "highest", "high" or "medium"
         A promise about the error; all are met by the same float32 transforms.
+        Halves are widened to float32, and the result is rounded once; k and the others may then be float32 too.
     algorithm : str
         "auto", "fft" (one transform per row), "overlap_save" (blocks that fit a cache: for short kernels, and memory
         that does not grow with L) or "reference" (direct sums in float64). Not used with a KernelSpectrum.
+    frequency_keep : float, optional
+        The part of the frequencies that k keeps, 0 to 1: those of a transform of 2 L points above it are dropped, in
+        mode "causal". The result is then no longer causal. It takes the time of the whole convolution.
     out : array, optional
         Written to and returned; must not overlap an input.
+    sums : array, optional
+        Shape of the result; ``conv + skip * v + bias`` is written to it, for `fft_conv_grad`.
 
     Returns
     -------
@@ -292,8 +345,28 @@ def fft_conv(
     TypeError, ValueError, NotImplementedError
         Naming the argument, what was found and what is allowed.
     """
+    if is_half(u):
+        for name, array in (("out", out), ("sums", sums)):
+            if array is not None and (str(array.dtype) != str(u.dtype) or tuple(array.shape[:1]) != tuple(u.shape[:1])):
+                raise TypeError(f"{name} has dtype {array.dtype} and shape {tuple(array.shape)}; u has {u.dtype}")
+        arrays = (u, k if isinstance(k, KernelSpectrum) else widened(k), pre_gate, post_gate, skip, bias, k_rev)
+        u32, k, pre_gate, post_gate, skip, bias, k_rev = (widened(a) for a in arrays)
+        kept = None if sums is None else widened(sums)
+        y = fft_conv(
+            u32, k, mode=mode, pre_gate=pre_gate, post_gate=post_gate, skip=skip, bias=bias, activation=activation,
+            k_rev=k_rev, per_sample=per_sample, layout=layout, precision=precision, algorithm=algorithm,
+            negative_slope=negative_slope, sums=kept, frequency_keep=frequency_keep,
+        )  # fmt: skip
+        if sums is not None:
+            sums[...] = like_dtype(kept, sums)
+        if out is None:
+            return like_dtype(y, u)
+        out[...] = like_dtype(y, u)
+        return out
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, precision, algorithm, activation)
+    if frequency_keep is not None:
+        k, k_rev = _banded(k, k_rev, mode, _time(like, blh), frequency_keep)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
     shape = _y_shape(like, kernel.shape, kernel.per_sample, blh, plan.output_length)
     per_channel = kernel.shape[:-1] if not kernel.per_sample else kernel.shape[1:2]
@@ -303,15 +376,17 @@ def fft_conv(
     pre = _operand(pre_gate, "pre_gate", like.dtype, u_shape)
     post = _operand(post_gate, "post_gate", like.dtype, shape)
     small = [_operand(a, n, like.dtype, per_channel) for a, n in ((skip, "skip"), (bias, "bias"))]
-    if out is not None:
-        check_out(out)
-        _operand(out, "out", like.dtype, shape)
+    for name, array in (("out", out), ("sums", sums)):
+        if array is not None:
+            check_out(array, name)
+            _operand(array, name, like.dtype, shape)
     u = export(u, "u")
     if spectrum is None:
         spectrum = kernel.spectrum(plan)
     result = empty(like, shape, False) if out is None else out
     plan.run(
-        spectrum, u, export(result, "out"), pre, post, *small, activation or "none", _slope(negative_slope), blh
+        spectrum, u, export(result, "out"), pre, post, *small, activation or "none", _slope(negative_slope), blh,
+        out2=None if sums is None else export(sums, "sums"),
     )  # fmt: skip
     return out if out is not None else finish(like, result)
 
@@ -345,6 +420,7 @@ def fft_conv_grad(
     algorithm: str = "auto",
     negative_slope: float = 0.01,
     wrt: tuple[str, ...] | None = None,
+    sums: Any = None,
 ) -> FFTConvGrads:
     """Gradients of ``sum(grad * fft_conv(u, k, ...))`` with respect to the arguments named in `wrt`.
 
@@ -355,10 +431,24 @@ def fft_conv_grad(
     wrt : sequence of str, optional
         Of "u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev"; default is every array that is given.
 
-    The other parameters and errors are those of `omniconv.fft_conv`. What precedes an activation or a gate is computed
-    again, not stored. Sums over samples and elements have one order for any number of threads; those of skip and bias
-    are float64.
+    sums : array, optional
+        What `fft_conv` put into its `sums`. Without it, what precedes an activation or a gate is computed again.
+
+    The other parameters and errors are those of `omniconv.fft_conv`. Sums over samples and elements have one order for
+    any number of threads; those of skip and bias are float64.
     """
+    if is_half(u):
+        as_given = {"u": u, "k": k, "pre_gate": pre_gate, "post_gate": post_gate, "skip": skip, "bias": bias}
+        wide = {n: a if isinstance(a, KernelSpectrum) else widened(a) for n, a in as_given.items()}
+        grads = fft_conv_grad(
+            widened(grad), **wide, mode=mode, activation=activation, k_rev=widened(k_rev), per_sample=per_sample,
+            layout=layout, algorithm=algorithm, negative_slope=negative_slope, wrt=wrt, sums=widened(sums),
+        )  # fmt: skip
+        as_given["k_rev"] = k_rev
+        return FFTConvGrads(
+            **{n: like_dtype(getattr(grads, n), a) if hasattr(a, "dtype") else getattr(grads, n)
+               for n, a in as_given.items()}
+        )  # fmt: skip
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, "highest", algorithm, activation)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
@@ -381,64 +471,60 @@ def fft_conv_grad(
     pre = _operand(pre_gate, "pre_gate", like.dtype, like.shape)
     post = _operand(post_gate, "post_gate", like.dtype, shape)
     skip_, bias_ = (_operand(a, n, like.dtype, per_channel) for a, n in ((skip, "skip"), (bias, "bias")))
+    sums_ = _operand(sums, "sums", like.dtype, shape)
     u = export(u, "u")
     import numpy as np
 
     host = Described("numpy", like.shape, like.dtype, False)
     new = functools.partial(np.empty, dtype=like.dtype)
-    found: dict[str, Any] = {}
+    sizes = {
+        "u": like.shape, "pre_gate": like.shape, "k": kernel.shape, "post_gate": shape, "skip": per_channel,
+        "bias": per_channel, "k_rev": (*kernel.shape[:-1], kernel.reverse_taps),
+    }  # fmt: skip
+    found = {n: new(sizes[n]) for n in sizes if n in wanted}
+    arrays = {"grad": g, "u": u, "pre_gate": pre, "post_gate": post, "skip": skip_, "bias": bias_, "sums": sums_}
+    how = (activation or "none", _slope(negative_slope), blh)
+    if plan.algorithm == "reference":
+        _reference_grad(arrays, found, kernel, plan, how)
+    else:
+        wide = len(shape) == 4
+        each = found
+        if wide:  # gradients of every kernel, then their sum
+            each = found | {n: new((*shape[:2], *like.shape[1:])) for n in ("u", "pre_gate") if n in wanted}
+        plan.backward(
+            spectrum,
+            [g, u, kernel.array, pre, post, skip_, bias_, kernel.reverse, sums_],
+            [each.get(n) for n in ("u", "k", "pre_gate", "post_gate", "skip", "bias", "k_rev")],
+            kernel.per_sample,
+            *how,
+        )
+        if wide:
+            found |= {n: each[n].sum(1) for n in ("u", "pre_gate") if n in wanted}
+    return FFTConvGrads(**{n: _as(like, host, found[n]) for n in found})
 
-    ds = g  # gradient of conv + skip * v + bias
-    if post is not None or activation is not None or {"skip", "bias"} & wanted:
-        ds = new(shape)
-        if activation is None and "post_gate" not in wanted:
-            ds[...] = 0  # no gradient below depends on the values themselves
-        else:
-            spectrum = spectrum or kernel.spectrum(plan)
-            plan.run(spectrum, u, ds, pre, None, skip_, bias_, blh=blh)
-        for name, size in (("post_gate", shape), ("skip", per_channel), ("bias", per_channel)):
-            if name in wanted:
-                found[name] = new(size)
-        _core.fft_conv_epilogue_gradient(
-            ds, g, post, found.get("post_gate"), u, pre, found.get("skip"), found.get("bias"), activation or "none",
-            _slope(negative_slope), blh,
-        )  # fmt: skip
-    if {"u", "pre_gate"} & wanted:
-        _grad_inputs(found, wanted, kernel, plan, ds, u, pre, skip_, blh, like.shape, new)
-    if {"k", "k_rev"} & wanted:
-        dk = new(kernel.shape) if "k" in wanted else None
-        dr = new((*kernel.shape[:-1], kernel.reverse_taps)) if "k_rev" in wanted else None
-        plan.kernel_gradient(u, pre, ds, dk, dr, kernel.per_sample, blh)
-        found |= {"k": dk, "k_rev": dr}
-    return FFTConvGrads(**{n: _as(like, host, found[n]) for n in found if n in wanted})
 
-
-def _grad_inputs(
-    found: dict[str, Any], wanted: set[str], kernel: _Kernel, plan: Any, ds: Any, u: Any, pre: Any, skip: Any,
-    blh: bool, u_shape: tuple[int, ...], new: Any,
-) -> None:  # fmt: skip
-    """Du = pre_gate * dv and dpre_gate = u * dv, of one adjoint convolution dv."""
+def _reference_grad(arrays: dict, found: dict, kernel: _Kernel, plan: Any, how: tuple) -> None:
+    """Step by step, every sum in float64: what the fast step back is tested against."""
     import numpy as np
 
-    adjoint = kernel.spectrum(plan, adjoint=True)
-    kernels = len(kernel.shape) == 3 and not kernel.per_sample
-    if kernels:  # dv of every kernel, then their sum
-        each = new((u_shape[0], kernel.shape[0], *u_shape[1:]))
-        plan.run(adjoint, ds, each, skip=skip, blh=blh)
-        dv = each.sum(1)
-        if "u" in wanted:
-            found["u"] = dv if pre is None else dv * np.asarray(pre)
-        if "pre_gate" in wanted:
-            found["pre_gate"] = dv * np.asarray(u)
-        return
-    results = {n: new(u_shape) for n in ("u", "pre_gate") if n in wanted}
-    factors = {"u": pre, "pre_gate": u}
-    (first, y), *rest = results.items()
-    second = rest[0] if rest else (None, None)
-    plan.run(
-        adjoint, ds, y, None, factors[first], skip, None, blh=blh, out2=second[1], post_gate2=factors.get(second[0])
+    g, u, pre, post, skip = (arrays[n] for n in ("grad", "u", "pre_gate", "post_gate", "skip"))
+    blh = how[-1]
+    ds = np.empty_like(np.asarray(g), order="C")
+    plan.run(kernel.spectrum(plan), u, ds, pre, None, skip, arrays["bias"], blh=blh)
+    _core.fft_conv_epilogue_gradient(
+        ds, g, post, found.get("post_gate"), u, pre, found.get("skip"), found.get("bias"), *how
     )
-    found |= results
+    if "u" in found or "pre_gate" in found:
+        wide = len(kernel.shape) == 3 and not kernel.per_sample
+        shape = np.asarray(u).shape
+        each = np.empty((shape[0], kernel.shape[0], *shape[1:]) if wide else shape, ds.dtype)
+        plan.run(kernel.spectrum(plan, adjoint=True), ds, each, skip=skip, blh=blh)
+        dv = each.sum(1) if wide else each
+        for name, factor in (("u", pre), ("pre_gate", u)):
+            if name in found:
+                found[name][...] = dv if factor is None else dv * np.asarray(factor)
+    if "k" in found or "k_rev" in found:
+        plan.kernel_gradient(u, pre, ds, found.get("k"), found.get("k_rev"), kernel.per_sample, blh)
 
 
 def _as(like: Described, host: Described, array: Any) -> Any:

@@ -150,3 +150,46 @@ def test_partial_kernels_take_little_memory():
     assert error(got[..., -5000:], oracle(u[..., -6023:], normal(1, 1024))[..., -5000:]) <= 6e-7
     longer = omniconv.KernelSpectrum(normal(1, 1024), length=4 * length)
     assert longer.workspace_bytes == spectrum.workspace_bytes
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 3e-4), ("bfloat16", 2.5e-3)])
+def test_halves(dtype, limit):
+    """float32 inside: against float64 sums of the numbers as they were rounded."""
+    torch = pytest.importorskip("torch")
+    as_half = getattr(torch, dtype)
+    u, pre, post, k = (torch.randn(2, 3, 500) for _ in range(3)), None, None, torch.randn(3, 500) * 0.05
+    u, pre, post = (t.to(as_half) for t in u)
+    want = post.double().numpy() * oracle((u.double() * pre.double()).numpy(), k.numpy())
+    got = omniconv.fft_conv(u, k, pre_gate=pre, post_gate=post)
+    assert got.dtype == as_half and error(got.double().numpy(), want) <= limit
+    out = torch.full_like(got, torch.nan)
+    assert omniconv.fft_conv(u, k, pre_gate=pre, post_gate=post, out=out) is out and torch.equal(out, got)
+    grads = omniconv.fft_conv_grad(post, u, k, pre_gate=pre, wrt=("u", "k"))
+    assert grads.u.dtype == as_half and grads.k.dtype == torch.float32
+    wide = omniconv.fft_conv_grad(post.double(), u.double(), k.double(), pre_gate=pre.double(), wrt=("u", "k"))
+    assert error(grads.k.double().numpy(), wide.k.numpy()) <= 1e-6
+    assert error(grads.u.double().numpy(), wide.u.numpy()) <= limit
+    if dtype == "float16":
+        same = omniconv.fft_conv(u.numpy(), k.numpy(), pre_gate=pre.numpy(), post_gate=post.numpy())
+        assert same.dtype == dtype and np.array_equal(same, got.numpy())
+
+
+@pytest.mark.parametrize(
+    ("length", "taps", "keep"), [(300, 300, 0.25), (257, 514, 0.5), (64, 7, 1.0), (100, 100, 0.05)]
+)
+def test_frequencies_that_are_dropped(length, taps, keep, isa):
+    """The recipe of frequency-sparse convolution: bins of a transform of 2 L above a limit set to zero."""
+    u, k = normal(2, 3, length), normal(3, taps, seed=1)
+    spectrum = np.fft.rfft(k.astype("float64"), 2 * length)
+    spectrum[:, np.arange(length + 1) > keep * length] = 0
+    want = np.fft.irfft(np.fft.rfft(u.astype("float64"), 2 * length) * spectrum, 2 * length)[..., :length]
+    assert error(omniconv.fft_conv(u, k, frequency_keep=keep), want) <= 6e-7
+    kept = omniconv.KernelSpectrum(k, length=length, frequency_keep=keep)
+    assert error(omniconv.fft_conv(u, kept), want) <= 6e-7
+    if taps <= length and keep < 1:
+        assert error(omniconv.fft_conv(u, k), want) > 0.05
+    torch = pytest.importorskip("torch")
+    import omniconv.torch as ot
+
+    leaves = [torch.from_numpy(a).double().requires_grad_() for a in (u[:, :1, :20], k[:1, :9])]
+    assert torch.autograd.gradcheck(lambda u, k: ot.fft_conv(u, k, frequency_keep=keep), leaves, fast_mode=True)

@@ -126,6 +126,48 @@ def test_adjoint_identities(mode, algorithm, isa):
     assert abs((k * grads.k).sum() - product) <= 1e-13 * scale
 
 
+@pytest.mark.parametrize("algorithm", TRANSFORMS)
+@pytest.mark.parametrize("mode", ("causal", "circular", "same"))
+def test_kept_sums_and_every_subset(mode, algorithm, isa):
+    """What forward kept serves as well as what is computed again; no gradient depends on which others are asked for."""
+    shape = (5, 2, 700)
+    u, pre, post, g = (normal(*shape, seed=i) for i in range(4))
+    k, skip, bias = normal(2, 90, seed=5), normal(2, seed=6), normal(2, seed=7)
+    for act in (None, "silu"):
+        how = {"pre_gate": pre, "post_gate": post, "skip": skip, "bias": bias, "activation": act, "mode": mode}
+        how["algorithm"] = algorithm
+        sums = np.full(shape, np.nan, "float32")
+        y = omniconv.fft_conv(u, k, sums=sums, **how)
+        assert np.array_equal(y, omniconv.fft_conv(u, k, **how))
+        want = omniconv.fft_conv_grad(g, u, k, **how)
+        for got, expected in zip(omniconv.fft_conv_grad(g, u, k, sums=sums, **how), want, strict=True):
+            assert expected is None or np.linalg.norm(got - expected) <= 2e-7 * np.linalg.norm(expected)
+        for names in (("u",), ("pre_gate",), ("k",), ("post_gate",), ("skip", "bias"), ("u", "skip"), ("k", "u")):
+            some = omniconv.fft_conv_grad(g, u, k, wrt=names, **how)
+            for name, got, expected in zip(NAMES, some, want, strict=False):
+                assert (name in names) == (got is not None) and (got is None or np.array_equal(got, expected))
+
+
+def test_many_samples_and_long_rows_by_all_threads(isa):
+    """Sums in parts, and rows that several threads share: against the reference and with the same bits."""
+    for batch, length, taps in ((40, 60, 60), (1, 70000, 70000)):
+        u, k, g, post = (normal(batch, 1, length, seed=i) if i != 1 else normal(1, taps, seed=1) for i in range(4))
+        omniconv.set_num_threads(1)
+        want = omniconv.fft_conv_grad(g, u, k, post_gate=post, algorithm="fft")
+        omniconv.set_num_threads(3)
+        for got, expected in zip(omniconv.fft_conv_grad(g, u, k, post_gate=post, algorithm="fft"), want, strict=True):
+            assert expected is None or np.array_equal(got, expected)
+        if length < 1000:
+            double = [a.astype("float64") for a in (g, u, k, post)]
+            right = omniconv.fft_conv_grad(*double[:3], post_gate=double[3], algorithm="reference")
+            assert error(want.k, right.k) <= 1e-6 and error(want.u, right.u) <= 1e-6
+        else:
+            y = omniconv.fft_conv(u, k, post_gate=post, algorithm="fft")
+            product = (y.astype("float64") * g).sum()
+            for a, d in ((u, want.u), (k, want.k), (post, want.post_gate)):
+                assert abs((a.astype("float64") * d).sum() - product) <= 1e-5 * np.linalg.norm(y) * np.linalg.norm(g)
+
+
 def test_layouts_and_wrt():
     u, k, g = normal(2, 3, 60), normal(3, 20, seed=1), normal(2, 3, 60, seed=2)
     skip, post = normal(3, seed=3), normal(2, 3, 60, seed=4)

@@ -67,6 +67,51 @@ TEST(FftPlan, AgreesWithTheReferenceOnEveryIsa) {
   }
 }
 
+// <grad, y> is linear in v and in k: both its derivatives give it back, on every ISA and by every algorithm.
+TEST(FftPlan, BackwardIsTheAdjoint) {
+  const IsaGuard guard;
+  for (Isa isa : available_isas()) {
+    set_isa(isa);
+    for (FftMode mode : {FftMode::causal, FftMode::circular, FftMode::same, FftMode::full, FftMode::valid})
+      for (const char* algorithm : {"fft", "overlap_save"}) {
+        const int64_t b = 3, h = 2, length = 900, taps = 70;
+        const FftConvPlan plan({.mode = mode, .length = length, .taps = taps, .algorithm = algorithm});
+        const int64_t outputs = plan.output_length();
+        std::vector<float> u = noise(b * h * length, 1), k = noise(h * taps, 2), grad = noise(b * h * outputs, 3);
+        std::vector<float> gate = noise(b * h * length, 4), y(b * h * outputs), sums(y.size());
+        std::vector<float> du(u.size(), NAN), dgate(u.size(), NAN), dk(k.size(), NAN), dpost(y.size(), NAN);
+        const auto rows = [&](std::vector<float>& v) {
+          return TensorView(v.data(), {b, h, int64_t(v.size()) / b / h});
+        };
+        const TensorView kernels(k.data(), {h, taps});
+        const FftSpectrum spectrum = plan.transform(kernels);
+        plan.run(spectrum, {.u = rows(u), .out = rows(y), .pre_gate = rows(gate)});
+        FftConvBackward o{
+            .k = kernels, .u = rows(u), .pre_gate = rows(gate), .post_gate = rows(sums), .grad = rows(grad)};
+        std::fill(sums.begin(), sums.end(), 1.0f);  // a gate that changes nothing
+        o.du = rows(du);
+        o.dpre_gate = rows(dgate);
+        o.dpost_gate = rows(dpost);
+        o.dk = TensorView(dk.data(), {h, taps});
+        plan.backward(o);
+        const auto dot = [](const std::vector<float>& a, const std::vector<float>& c) {
+          double sum = 0;
+          for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * c[i];
+          return sum;
+        };
+        const double want = dot(grad, y), tolerance = 1e-5 * std::sqrt(dot(grad, grad) * dot(y, y));
+        EXPECT_NEAR(dot(u, du), want, tolerance) << name(isa) << int(mode) << algorithm;
+        EXPECT_NEAR(dot(gate, dgate), want, tolerance);
+        EXPECT_NEAR(dot(k, dk), want, tolerance);
+        for (size_t i = 0; i < y.size(); ++i) y[i] *= grad[i];
+        EXPECT_LE(relative_error(dpost, y), 1e-6);
+        const std::vector<float> first = du;
+        plan.backward(o, &spectrum);
+        EXPECT_EQ(du, first);
+      }
+  }
+}
+
 TEST(FftPlan, RunsInAnyWorkspaceOfItsSize) {
   const int64_t length = 5000;
   std::vector<float> u = noise(4 * length, 1), k = noise(4 * 50, 2), want(4 * length), got(4 * length);

@@ -7,6 +7,7 @@ nothing of single cases. ``@row("name")`` adds one.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,87 @@ def fft_conv(
         found = _long_conv(about, arrays, {"layout": layout, "algorithm": algorithm})
         outputs |= {f"{name}:{part}": value for part, value in found.items()}
     return outputs
+
+
+# ---- kernels of long convolutions ----------------------------------------------------------------------------------
+
+
+def _state(case: Any) -> dict[str, np.ndarray]:
+    state = seeded.state(case.meta["state"], case.meta["seed"])
+    return state | {n: np.array(v) for n, v in case.meta["overrides"].items()}
+
+
+def _input(case: Any, name: str) -> np.ndarray:
+    about = case.meta["inputs"][name]
+    return seeded.array(name, about["shape"], about["seed"], about["kind"])
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+@row("long_conv")
+def long_conv(case: Any) -> dict[str, np.ndarray | None]:
+    """Regularised kernels, and the envelope of their initialisation."""
+    state, outputs = _state(case), {}
+    for name, how in case.meta["kwargs"].items():
+        k = state[f"{name}.kernel"]
+        if how.get("use_ma_smoothing"):
+            domain = "frequency" if how.get("smooth_freq") else "time"
+            k = omniconv.smooth(k, how["ma_window_len"], domain=domain)
+        outputs[name] = omniconv.squash(k, how["lam"])
+    outputs["double_exp_envelope"] = omniconv.exp_decay(12, 256)
+    return outputs
+
+
+@row("sgconv")
+def sgconv(case: Any) -> dict[str, np.ndarray | None]:
+    """The layer of SGConv: its kernel, and what it makes of u."""
+    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
+    bidirectional, glu = how.get("bidirectional", False), how.get("postact") == "glu"
+    u = u if how.get("transposed", True) else u.swapaxes(1, 2)
+    length = u.shape[-1]
+    scales = [state[f"kernel_list.{i}"] for i in range(sum(n.startswith("kernel_list") for n in state))]
+    k, norm = omniconv.sgconv_kernel(scales, length, decay=state["multiplier"].reshape(-1))
+    back = None
+    if bidirectional:  # the first tap of the other half multiplies the next sample
+        k, after = np.split(k, 2)
+        back = np.concatenate([np.zeros_like(after[..., :1]), after], -1)
+    y = omniconv.fft_conv(u, k, k_rev=back, skip=state["D"])
+    y = _gelu(y.reshape(len(u), -1, length)).swapaxes(1, 2)
+    name = "output_linear.0" if glu else "output_linear"
+    y = y @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+    if glu:
+        a, b = np.split(y, 2, -1)
+        y = a / (1 + np.exp(-b))
+    if back is not None:
+        k = np.concatenate([k, back[..., :0:-1]], -1)
+    return {"y": y if not how.get("transposed", True) else y.swapaxes(1, 2), "kernel": k, "kernel_norm": norm}
+
+
+@row("hyena")
+def hyena(case: Any) -> dict[str, np.ndarray | None]:
+    """The operator of Hyena, on gated long convolutions, and its implicit filter."""
+    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
+    order, width, longest = how["order"], how["d_model"], how["l_max"]
+    length = min(u.shape[1], longest)
+    x = (u @ state["in_proj.weight"].T + state["in_proj.bias"]).swapaxes(1, 2)
+    x = omniconv.fft_conv(x, omniconv.flip_taps(state["short_filter.weight"]), bias=state["short_filter.bias"])
+    *gates, v = np.split(x[..., :length], order + 1, 1)
+    t, z = omniconv.hyena_positions(longest, how.get("emb_dim", 3))
+    prefix, layers = "filter_fn.implicit_filter", []
+    for i in sorted({int(n.split(".")[2]) for n in state if n.startswith(prefix) and n.endswith("weight")}):
+        layers.append((state[f"{prefix}.{i}.weight"], state.get(f"{prefix}.{i}.bias")))
+    deltas = np.linspace(math.log(1e-2) / 1.5, math.log(1e-2) / 0.3, width * (order - 1))
+    filters = omniconv.hyena_filter(
+        z[:length], layers, state[f"{prefix}.1.freq"], t[:length], deltas, shift=how.get("shift", 0.0)
+    )
+    kernels = filters.reshape(order - 1, width, length)
+    bias = state["filter_fn.bias"].reshape(order - 1, width)
+    for k, skip, gate in zip(kernels, bias, gates[:0:-1], strict=True):
+        v = omniconv.fft_conv(v, k, pre_gate=np.ascontiguousarray(gate), skip=skip)
+    y = (v * gates[0]).swapaxes(1, 2) @ state["out_proj.weight"].T + state["out_proj.bias"]
+    return {"y": y, "filter": filters.T[None]}
 
 
 # ---- log_bessel ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*/*.npz"))
 CONV = sorted(FOLDER.glob("conv/*.npz"))
 FFT_CONV = sorted(FOLDER.glob("fft_conv/*.npz"))
+LONG_KERNELS = [path for name in ("hyena", "long_conv", "sgconv") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
@@ -70,6 +71,11 @@ def test_fft_conv_float32(path, algorithm, layout, isa):
 @pytest.mark.parametrize("algorithm", ["auto", "fft", "overlap_save", "reference"])
 def test_fft_conv_float64(path, algorithm, isa):
     check(path, cases.run(path, dtype="float64", algorithm=algorithm), 6e-8)
+
+
+@pytest.mark.parametrize("path", LONG_KERNELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_kernels_of_long_convolutions(path):
+    check(path, cases.run(path), 1e-7)  # float64, but for the rounding of the golden values
 
 
 @pytest.mark.parametrize("path", LOG_BESSEL, ids=lambda p: p.stem)

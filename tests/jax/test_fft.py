@@ -73,3 +73,16 @@ def test_errors_name_the_argument():
         oj.fft_conv(u, normal(4, 9))
     with pytest.raises(TypeError, match="k has dtype"):
         oj.fft_conv(u, k.astype("int32"))
+
+
+def test_dropped_frequencies_and_images():
+    import omniconv
+
+    u, k = np.random.randn(2, 3, 50).astype("float32"), np.random.randn(3, 50).astype("float32")
+    got = jax.jit(lambda u, k: oj.fft_conv(u, k, frequency_keep=0.3))(u, k)
+    assert np.allclose(got, omniconv.fft_conv(u, k, frequency_keep=0.3), atol=1e-5)
+    x, w = np.random.randn(1, 2, 9, 8).astype("float32"), np.random.randn(2, 1, 5, 3).astype("float32")
+    got = jax.jit(oj.fft_conv2d)(x, w)
+    assert np.allclose(got, omniconv.fft_conv2d(x, w), atol=1e-5)
+    assert jax.grad(lambda w: (oj.fft_conv2d(x, w) ** 2).sum())(jnp.asarray(w)).shape == w.shape
+    assert oj.fft_conv(jnp.asarray(u, "bfloat16"), k).dtype == "bfloat16"

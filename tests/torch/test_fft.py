@@ -8,6 +8,7 @@ import torch
 
 import omniconv
 import omniconv.torch as ot
+from omniconv.torch.fft import definition
 
 
 def samples():
@@ -41,7 +42,13 @@ def test_opcheck_and_gradcheck(number):
     def call(u, k, *more):
         return ot.fft_conv(u, k, **dict(zip(names, more, strict=True)), **rest)
 
-    assert torch.autograd.gradcheck(call, (*args, *(how[n] for n in names)))
+    every = (*args, *(how[n] for n in names))
+    want = definition(*args, **how)
+    assert torch.allclose(call(*every), want, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(call, every)
+    assert torch.autograd.gradgradcheck(call, every, fast_mode=True)
+    if "post_gate" in how:
+        torch.library.opcheck(torch.ops.omniconv.fft_conv_sums.default, full_call(args, how))
 
 
 def test_compiled_trained_and_widened():

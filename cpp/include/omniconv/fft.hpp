@@ -55,8 +55,21 @@ struct FftConvOperands {
   TensorView bias{};       // [H] or [C, H]
   Activation activation = Activation::none;
   double negative_slope = 0.01;
-  // A second result with a factor of its own instead of post_gate: what a backward pass wants of one convolution.
+  // A second result, post_gate2 * (conv + skip * v + bias), without the activation: what a step back wants to find.
   TensorView out2{}, post_gate2{};
+};
+
+// The step back of one call. Undefined results are not wanted; shapes are those of the operands of the same name.
+struct FftConvBackward {
+  TensorView k{}, k_reverse{};  // the kernels: [H, K], [C, H, K] or [B, H, K]
+  TensorView u{}, pre_gate{}, post_gate{}, skip{}, bias{};
+  TensorView grad{};  // of y
+  TensorView sums{};  // s in y = post_gate * activation(s), as `out2` of run() keeps it; undefined: computed again
+  Activation activation = Activation::none;
+  double negative_slope = 0.01;
+  bool per_sample = false;
+  TensorView du{}, dpre_gate{};  // with kernels [C, H, K] those of every kernel by itself, [B, C, H, L]
+  TensorView dpost_gate{}, dskip{}, dbias{}, dk{}, dk_reverse{};
 };
 
 class FftConvPlan;
@@ -97,6 +110,10 @@ class OMNICONV_API FftConvPlan {
   // `workspace`: at least workspace_bytes() bytes, aligned to 64, or workspace_bytes(true) where elements of rows are
   // not adjacent in some array. Allocates nothing.
   void run(const FftSpectrum& spectrum, const FftConvOperands& operands, void* workspace, size_t bytes) const;
+
+  // All gradients at once, which share transforms. `spectrum`, if any, is that of o.k: it saves making it.
+  // Sums over samples and elements have a fixed order; those of skip and bias are float64.
+  void backward(const FftConvBackward& operands, const FftSpectrum* spectrum = nullptr) const;
 
   // Gradients of the kernels, `dk` and, where there is one, `dreverse`, from those of conv (`grad`, shaped like y):
   // sums over samples in a fixed order. Either may be undefined.

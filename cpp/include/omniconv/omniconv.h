@@ -144,6 +144,48 @@ OMNICONV_API omniconv_status omniconv_conv_algorithms(omniconv_conv_op op, const
                                                       void (*visit)(const omniconv_algorithm* algorithm, void* user),
                                                       void* user);
 
+// ---- long convolutions ----------------------------------------------------------------------------------------------
+//
+//   y = post_gate * activation(conv(pre_gate * u, k, k_reverse) + skip * pre_gate * u + bias), see omniconv/fft.hpp
+// with u and pre_gate [B, H, L], k [H, K], [C, H, K] or, per_sample, [B, H, K], out and post_gate [B, H, Lout] or
+// [B, C, H, Lout], skip and bias [H] or [C, H].
+
+typedef struct omniconv_fft_conv_options {
+  size_t size;             // of this struct as the caller knows it, so that it can grow
+  const char* mode;        // "causal"; "circular", "same", "full", "valid"
+  const char* activation;  // "none"; "gelu", ...
+  const char* algorithm;   // "auto"; "fft", "overlap_save", "reference"
+  double negative_slope;   // 0.01, of leaky_relu
+  int64_t per_sample;      // 0; 1 where k is [B, H, K]
+} omniconv_fft_conv_options;
+
+// Fills in the defaults; size is sizeof(omniconv_fft_conv_options). NULL for options means the defaults everywhere.
+OMNICONV_API omniconv_status omniconv_fft_conv_options_init(omniconv_fft_conv_options* options, size_t size);
+
+// Zero it, set size to sizeof(omniconv_fft_conv_arrays), and name the arrays there are.
+typedef struct omniconv_fft_conv_arrays {
+  size_t size;
+  const DLTensor *u, *k, *k_reverse, *pre_gate, *post_gate, *skip, *bias;
+  const DLTensor* out;  // of forward
+  // Of backward: the gradient of out, and those that are wanted, shaped like their arrays (with kernels [C, H, K] du
+  // and dpre_gate are [B, C, H, L], of every kernel by itself).
+  const DLTensor *grad, *du, *dk, *dk_reverse, *dpre_gate, *dpost_gate, *dskip, *dbias;
+} omniconv_fft_conv_arrays;
+
+OMNICONV_API omniconv_status omniconv_fft_conv(const omniconv_fft_conv_arrays* arrays,
+                                               const omniconv_fft_conv_options* options);
+OMNICONV_API omniconv_status omniconv_fft_conv_backward(const omniconv_fft_conv_arrays* arrays,
+                                                        const omniconv_fft_conv_options* options);
+
+// Kernels transformed once, for rows of `length`; runs ignore arrays->k and arrays->k_reverse. k_reverse may be NULL.
+typedef struct omniconv_fft_conv_plan omniconv_fft_conv_plan;
+OMNICONV_API omniconv_status omniconv_fft_conv_plan_create(const DLTensor* k, const DLTensor* k_reverse, int64_t length,
+                                                           const omniconv_fft_conv_options* options,
+                                                           omniconv_fft_conv_plan** plan);
+OMNICONV_API void omniconv_fft_conv_plan_destroy(omniconv_fft_conv_plan* plan);  // NULL is fine
+OMNICONV_API omniconv_status omniconv_fft_conv_plan_run(const omniconv_fft_conv_plan* plan,
+                                                        const omniconv_fft_conv_arrays* arrays);
+
 // ---- modified Bessel functions ------------------------------------------------------------------------------------
 
 // function: "log_iv", "log_kv", "log_ive", "log_kve", "iv_ratio", "iv_ratioc", "kv_ratio", "iv_ratio_dx", "log_iv_grad"

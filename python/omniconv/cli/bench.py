@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 import omniconv
 from omniconv.bench import bessel as race_of_bessel
 from omniconv.bench import conv as race_of_conv
+from omniconv.bench import fft as race_of_fft
 from omniconv.bench import layers as layer_sets
 from omniconv.bench import peers as all_peers
 from omniconv.bench.text import bytes_text, error_text, seconds_text
@@ -271,3 +273,72 @@ def bessel(
 
         error_picture(plot)
         console.print(f"Picture: {plot}", markup=False)
+
+
+def _fft_table(report: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in ("kind", "B, H, L", "K", "", "time", "ns / output", "x omniconv", "error"):
+        table.add_column(column, justify="left" if column in ("kind", "") else "right")
+    for entry in report["entries"]:
+        for i, row in enumerate(entry["results"]):
+            table.add_row(
+                entry["kind"] if i == 0 else "",
+                f"{entry['batch']}, {entry['channels']}, {entry['length']}" if i == 0 else "",
+                str(entry["taps"]) if i == 0 else "",
+                f"omniconv ({entry['algorithm']})" if i == 0 else row["name"],
+                seconds_text(row["seconds"]),
+                f"{row['ns']:.2f}",
+                "" if i == 0 else _ratio(row["ratio"]),
+                error_text(row["error"]),
+            )
+    return table
+
+
+@app.command("fft")
+def fft(
+    length: Annotated[
+        list[int] | None, typer.Option(min=1, help="L; may be given several times. 1024 to 2^20 if left out.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(race_of_fft.KINDS)}; may be given several times. All if left out."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Outputs of a problem, about: B H L.")] = 1 << 22,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per problem.")] = 2.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+) -> None:
+    """Race long convolutions beside FFT recipes and direct sums."""
+    try:
+        kinds = kind or list(race_of_fft.KINDS)
+        if not set(kinds) <= set(race_of_fft.KINDS):
+            raise ValueError(f"kind is {kinds}; allowed are {', '.join(race_of_fft.KINDS)}")
+        _writable(json, "json")
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+        all_peers.set_threads(["torch"] if find_spec("torch") else [], omniconv.get_num_threads())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    work = race_of_fft.problems(length or [1 << e for e in range(10, 21, 2)], kinds, samples)
+    console = stdout()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        report = race_of_fft.measure(
+            work, budget=budget, repeat=repeat,
+            progress=lambda what, part: bar.update(task, description=what, completed=part),
+        )  # fmt: skip
+    console.print(_fft_table(report))
+    means = ", ".join(f"{k} {r:.1f}" for k, r in report["ratios"].items() if r is not None)
+    at = report["machine"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, causal. "
+        "Times are medians.\n"
+        f"x omniconv over torch rfft, geometric means: {means}. error: relative L2 of a row against float64.",
+        style="dim",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)

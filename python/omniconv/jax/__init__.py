@@ -21,9 +21,9 @@ from omniconv.jax.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )  # fmt: skip
-from omniconv.jax.fft import fft_conv
+from omniconv.jax.fft import fft_conv, fft_conv2d
 
 __all__ = [
     "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "fft_conv", "special",
+    "fft_conv", "fft_conv2d", "special",
 ]  # fmt: skip

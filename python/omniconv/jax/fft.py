@@ -21,9 +21,11 @@ from jax.interpreters import ad, batching
 
 from omniconv import fft as _fft
 from omniconv.array import FLOATS
+from omniconv.fft2d import conv2d_by_rows
+from omniconv.halves import is_half, widened
 from omniconv.jax.host import host_primitive
 
-__all__ = ["fft_conv"]
+__all__ = ["fft_conv", "fft_conv2d"]
 
 
 def _shape(a: Sequence[int], b: Sequence[int], *, op: str, mode: str, length: int, taps: int, **how: Any) -> tuple:
@@ -95,9 +97,11 @@ def fft_conv(
     per_sample: bool = False,
     layout: str = "BHL",
     algorithm: str = "auto",
+    frequency_keep: float | None = None,
 ) -> jax.Array:
     """`omniconv.fft_conv` for jit, grad, jvp and vmap, of any order; see there for shapes.
 
+    Where u is float16 or bfloat16, all are widened to float32 and the result is rounded to the dtype of u.
     k_rev needs mode "causal" or "circular" here. There is no KernelSpectrum: under jit a kernel is an operand.
 
     Raises
@@ -106,10 +110,11 @@ def fft_conv(
         Naming the argument, what was found and what is allowed; under ``jax.jit`` while tracing.
     """
     arrays = {"u": u, "k": k, "pre_gate": pre_gate, "post_gate": post_gate, "skip": skip, "bias": bias, "k_rev": k_rev}
+    narrow = jnp.asarray(u).dtype if is_half(u) else None
     for name, array in arrays.items():
         if array is None:
             continue
-        arrays[name] = array = jnp.asarray(array)
+        arrays[name] = array = jnp.asarray(array if narrow is None else widened(array))
         if str(array.dtype) not in FLOATS:
             raise TypeError(f"{name} has dtype {array.dtype}; supported are {' and '.join(FLOATS)}")
         if array.dtype != arrays["u"].dtype:
@@ -122,6 +127,10 @@ def fft_conv(
     if k.ndim not in (2, 3) or (per_sample and k.ndim != 3) or k.shape[-1] < 1:
         raise ValueError(f"k has shape {k.shape}; expected is [H, K], [C, H, K], or [B, H, K] with per_sample=True")
     length = _fft._check_u(_fft.Described("jax", u.shape, str(u.dtype), False), k.shape, per_sample, blh, str(k.dtype))
+    if frequency_keep is not None:
+        if mode != "causal" or k_rev is not None:
+            raise ValueError(f"frequency_keep needs mode 'causal' and no k_rev; mode is {mode!r}")
+        k, k_rev = _fft.low_passed(jnp, k, length, frequency_keep)
     if pre_gate is not None and pre_gate.shape != u.shape:
         raise ValueError(f"pre_gate has shape {pre_gate.shape}; expected is {u.shape}")
     v = u if pre_gate is None else u * pre_gate
@@ -153,4 +162,14 @@ def fft_conv(
     y = y.swapaxes(-1, -2) if blh else y
     if post_gate is not None and post_gate.shape != y.shape:
         raise ValueError(f"post_gate has shape {post_gate.shape}; expected is {y.shape}")
-    return y if post_gate is None else y * post_gate
+    y = y if post_gate is None else y * post_gate
+    return y if narrow is None else y.astype(narrow)
+
+
+def fft_conv2d(
+    x: jax.Array, weight: jax.Array, bias: jax.Array | None = None, *, padding: Any = "same",
+    padding_mode: Any = "zeros", groups: int | None = None,
+) -> jax.Array:  # fmt: skip
+    """`omniconv.fft_conv2d` with gradients for every array."""
+    x, weight, bias = (None if a is None else jnp.asarray(a) for a in (x, weight, bias))
+    return conv2d_by_rows(jnp, fft_conv, x, weight, bias, padding, padding_mode, groups)

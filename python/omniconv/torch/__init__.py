@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
 from omniconv.torch import special
-from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv
+from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv, fft_conv2d
 from omniconv.torch.nn import (
     Conv1d,
     Conv2d,
@@ -40,6 +40,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "fft_conv",
+    "fft_conv2d",
     "replace",
     "special",
 ]  # fmt: skip
