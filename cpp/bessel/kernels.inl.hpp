@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bessel/functions.hpp"
+#include "bessel/logs.inl.hpp"
 #include "bessel/small_i.inl.hpp"
 #include "bessel/small_k.inl.hpp"
 #include "bessel/uniform.inl.hpp"
@@ -23,17 +24,20 @@ template <class V>
 struct Tiers;
 template <>
 struct Tiers<f64> {
-  static constexpr Tier tiers[] = {{700, 4, 5, 5, 6}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
+  static constexpr Tier tiers[] = {
+      {1500, 3, 4, 4, 5}, {300, 5, 6, 6, 7}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
 };
 template <>
 struct Tiers<f32> {
-  static constexpr Tier tiers[] = {{200, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
+  static constexpr Tier tiers[] = {
+      {600, 1, 2, 2, 2}, {200, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
 };
-constexpr int kTiers = 4;
+constexpr int kTiers = 5;
+constexpr int kFarTiers = 2;  // of which so many are far out
 
 enum Region {
-  kFirstTier = 0,
-  kZeroLineRegion = kTiers,
+  kZeroLineFar = kTiers,
+  kZeroLineNear,
   kExtremeRegion,
   kSmall,
   kTrapezoidRegion,
@@ -51,7 +55,7 @@ static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
   const auto below = [&](double s) { return s2 < set<V>(s * s); };
   Bits<V> region{};
   for (int i = 0; i + 1 < kTiers; ++i) region -= below(Tiers<V>::tiers[i].from);
-  if constexpr (has_zero_line(F)) region = near_zero_line(v, x) ? all(kZeroLineRegion) : region;
+  if constexpr (has_zero_line(F)) region = near_zero_line(v, x) ? all(kZeroLineFar) - (region >= kFarTiers) : region;
   const auto common = (s2 >= set<V>(double(Tiers<V>::tiers[kTiers - 1].from) * Tiers<V>::tiers[kTiers - 1].from)) &
                       (s2 < set<V>(L::large * L::large)) & (x > set<V>(L::small)) & (v >= V{});
   if (!any(~common)) return region;
@@ -98,22 +102,26 @@ static Result<T> special(T v, T x) {
 template <BesselFunction F, int REGION, class V>
 static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
                                                  Scalar<V>* second) {
-  constexpr int kTier = REGION < kTiers ? REGION : kTiers - 1;
+  constexpr bool kOnLine = REGION == kZeroLineFar || REGION == kZeroLineNear;
+  constexpr int kTier = REGION < kTiers ? REGION : REGION == kZeroLineFar ? kFarTiers - 1 : kTiers - 1;
   constexpr Tier kRow = Tiers<V>::tiers[kTier];
-  constexpr int kTerms = is_grad(F)     ? kRow.gradient_terms
-                         : !is_log(F)   ? kRow.ratio_terms
-                         : is_scaled(F) ? kRow.scaled_terms
-                                        : kRow.terms;
-  constexpr Place kPlace = REGION == kZeroLineRegion  ? Place::zero_line
+  constexpr int kTerms = is_grad(F)                ? kRow.gradient_terms
+                         : !is_log(F)              ? kRow.ratio_terms
+                         : is_scaled(F) || kOnLine ? kRow.scaled_terms
+                                                   : kRow.terms;
+  constexpr Place kPlace = kOnLine                    ? Place::zero_line
                            : REGION == kExtremeRegion ? Place::extreme
-                           : REGION == kFirstTier     ? Place::far
+                           : REGION < kFarTiers       ? Place::far
                                                       : Place::plain;
   constexpr int kWide = Real<V>::width;
   if constexpr (is_log(F)) {
     const int vectors = (n + kWide - 1) / kWide;
     for (int i = 0; i < vectors; i += kTile) {
       const int count = vectors - i < kTile ? vectors - i : kTile;
-      log_uniform<F, kTerms, kPlace, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
+      if constexpr (kPlace == Place::far && !is_scaled(F))
+        log_far<F, kTerms, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
+      else
+        log_uniform<F, kTerms, kPlace, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
     }
   } else {
     for (int i = 0; i < n; i += kWide) {
@@ -162,9 +170,14 @@ static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scala
     case 0: return run_region<F, kEveryTier ? 0 : kTiers - 1, V>(n, v, x, first, second);
     case 1: return run_region<F, kEveryTier ? 1 : kTiers - 1, V>(n, v, x, first, second);
     case 2: return run_region<F, kEveryTier ? 2 : kTiers - 1, V>(n, v, x, first, second);
+    case 3: return run_region<F, kEveryTier ? 3 : kTiers - 1, V>(n, v, x, first, second);
     case kTiers - 1: return run_region<F, kTiers - 1, V>(n, v, x, first, second);
-    case kZeroLineRegion:
-      if constexpr (has_zero_line(F)) return run_region<F, kZeroLineRegion, V>(n, v, x, first, second);
+    case kZeroLineFar:
+      if constexpr (has_zero_line(F))
+        return run_region<F, kEveryTier ? kZeroLineFar : kZeroLineNear, V>(n, v, x, first, second);
+      return;
+    case kZeroLineNear:
+      if constexpr (has_zero_line(F)) return run_region<F, kZeroLineNear, V>(n, v, x, first, second);
       return;
     case kExtremeRegion: return run_region<F, kExtremeRegion, V>(n, v, x, first, second);
   }
@@ -255,7 +268,8 @@ class Sorter {
     if constexpr (is_k(F) && is_log(F)) v = magnitude(v);
     const double from = Tiers<V>::tiers[tier].from, to = tier > 0 ? Tiers<V>::tiers[tier - 1].from : Limits<V>::large;
     const V s2 = fma(v, v, x * x);
-    Bits<V> in = (s2 >= set<V>(from * from)) & (s2 < set<V>(to * to)) & (x > set<V>(Limits<V>::small)) & (v >= V{});
+    Bits<V> in = (s2 >= set<V>(from * from)) & (s2 < set<V>(to * to)) & (x > set<V>(Limits<V>::small));
+    if constexpr (!(is_k(F) && is_log(F))) in &= v >= V{};
     if constexpr (has_zero_line(F)) in &= ~near_zero_line(v, x);
     return in;
   }
@@ -268,7 +282,7 @@ class Sorter {
   void push_others(int start, const Word<V>* regions) {
     if (!any(*reinterpret_cast<const Bits<V>*>(regions) != Word<V>(main_))) return;
     for (int i = 0; i < kWide; ++i)
-      if (int(regions[i]) != main_) push(int(regions[i]), start + i, args_.v[start + i], args_.x[start + i]);
+      push(int(regions[i]), start + i, args_.v[start + i], args_.x[start + i], int(regions[i]) != main_);
   }
 
   // Of the regions of the first, the middle and the last value that which holds most; -1 if it would not pay to run it
@@ -288,12 +302,14 @@ class Sorter {
     return best;
   }
 
-  void push(int region, int at, T v, T x) {
+  // Into a batch; or, if it need not be `kept`, into the place behind its last: a branch on that would be unforeseen.
+  void push(int region, int at, T v, T x, bool kept = true) {
     Batch<T>& batch = batches_[region];
     batch.at[batch.n] = at;
     batch.v[batch.n] = v;
     batch.x[batch.n] = x;
-    if (++batch.n == kBatch) flush(region);
+    batch.n += kept;
+    if (batch.n == kBatch) flush(region);
   }
 
   __attribute__((noinline)) void flush(int region) {

@@ -184,7 +184,10 @@ def _evaluate(function: str, v: Any, x: Any, out: Any) -> Any:
 def _evaluate_grad(function: str, v: Any, x: Any, out: Any) -> tuple[Any, Any]:
     v, x, like, shape, scalar = _operands(v, x)
     if out is None:
-        results = [_result(like, shape), _result(like, shape)]
+        # Halves of one array: the C library gives two large ones back to the system each time, and the page faults of
+        # the next call cost more than the derivatives.
+        both = _result(like, (2, *shape))
+        results = [both[0, ...], both[1, ...]]
     else:
         if not isinstance(out, tuple) or len(out) != 2:
             raise TypeError(f"out is {said(out)}; expected is a pair of arrays, for d/dv and d/dx")
