@@ -16,7 +16,7 @@ namespace OMNICONV_ISA_NS {
 
 // Regions by s = hypot(v, x), with the number of terms after which the rest is below 2^-54 (2^-26); more for what is
 // made of derivatives of the series, whose terms are k times larger. Fewer do for the plain logarithms far from their
-// zero line: there they are above 0.04 s, and it is their relative error that counts.
+// zero line: there they are above 0.02 s, and it is their relative error that counts.
 struct Tier {
   int from, terms, scaled_terms, gradient_terms, ratio_terms;
 };
@@ -25,12 +25,12 @@ struct Tiers;
 template <>
 struct Tiers<f64> {
   static constexpr Tier tiers[] = {
-      {1500, 3, 4, 4, 5}, {300, 5, 6, 6, 7}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
+      {1700, 3, 4, 4, 5}, {300, 5, 6, 6, 7}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
 };
 template <>
 struct Tiers<f32> {
   static constexpr Tier tiers[] = {
-      {600, 1, 2, 2, 2}, {200, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
+      {600, 1, 2, 2, 2}, {300, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
 };
 constexpr int kTiers = 5;
 constexpr int kFarTiers = 2;  // of which so many are far out

@@ -23,7 +23,7 @@ struct FarState {
   V rest;                 // all but the leading term
 };
 
-// Here the logarithm is at least 1 / 25 of s: L may be rounded before the rest is added, log(s) / 2 needs no more than
+// Here the logarithm is at least 1 / 50 of s: L may be rounded before the rest is added, log(s) / 2 needs no more than
 // its absolute error, and there is always an fma.
 template <BesselFunction F, int TERMS, class V>
 static OMNICONV_INLINE void log_far(int count, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* out) {

@@ -11,7 +11,7 @@
 // (s - v) / x = x / (s + v) leaves no cancellation.
 //
 // Error. Near x = 0.6627 v, the zero line, s and v asinh(v / x) agree: both are carried as pairs, 2^-58 s together, and
-// within |x / v - 0.6627| < 1 / 32, where that would not do, L is (x - 0.6627 v) times a polynomial. All else is added
+// within |x / v - 0.6627| < 1 / 64, where that would not do, L is (x - 0.6627 v) times a polynomial. All else is added
 // in working precision.
 #pragma once
 
@@ -131,7 +131,7 @@ static OMNICONV_INLINE Pair<V> zero_line(V v, V x) {
 
 template <class V>
 static OMNICONV_INLINE auto near_zero_line(V v, V x) {
-  return magnitude(fma(v, set<V>(-kZeroLine[0]), x)) < v * set<V>(1.0 / 32);
+  return magnitude(fma(v, set<V>(-kZeroLine[0]), x)) < v * set<V>(1.0 / 64);
 }
 
 // s - v asinh(v / x); for the functions scaled by e^x the same less x, from s - x = v^2 / (s + x);
@@ -174,7 +174,7 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   constexpr bool kK = is_k(F);
   const V one = set<V>(1), half = set<V>(0.5);
   const Scaled<V> in = scaled<PLACE == Place::extreme>(v, x);
-  const V s = sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
+  const V s = is_grad(F) ? hypot(in.v, in.x).s : sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
   const V w = scaled_w * in.factor, sum = s + in.v;
   const V v_w = in.v * scaled_w, x_w = in.x * scaled_w, p = v_w * v_w;
   const V h = series<Weight::h, TERMS, kK>(p, w);
@@ -197,8 +197,11 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   }
   if constexpr (is_grad(F)) {
     const V g = series<Weight::g, TERMS, kK>(p, w);
+    // asinh(v / x) = log((v + s) / x) is near v / x where that is small, and a rounded v + s would leave nothing of it.
+    const V s_low = hypot(in.v, in.x).rest * (half * scaled_w);
     Quotient<V> quotient;
-    begin_log({sum, V{}}, in.own_x, quotient);
+    begin_log({sum, fast_two_sum(s, in.v).lo + s_low}, in.own_x, quotient);
+    quotient.d += quotient.d_low;
     quotient.inverse = one / quotient.sum;
     if constexpr (PLACE == Place::extreme) quotient.exponent += in.shift;
     const V leading_x = (s / x) * in.inverse, leading_v = finish_log_short(quotient);
