@@ -23,9 +23,9 @@ struct Quotient {
   V exponent;
 };
 
-// n.hi and x normal and positive, their quotient within 2^+-1000 (float32: 2^+-120). SHORT leaves the low parts
-// undefined.
-template <bool SHORT = false, class V>
+// n.hi and x normal and positive, their quotient within 2^+-1000 (float32: 2^+-120). The inverse is left to the caller,
+// who may have others to take.
+template <class V>
 static OMNICONV_INLINE void begin_log(Pair<V> n, V x, Quotient<V>& out) {
   // Unsigned throughout: sums may wrap on the way.
   using W = typename Real<V>::unsigned_word;
@@ -40,9 +40,7 @@ static OMNICONV_INLINE void begin_log(Pair<V> n, V x, Quotient<V>& out) {
   const V scaled = reinterpret_cast<V>(of_x + (biased << kMantissa) - (kOffset << kMantissa));
   const V d = n.hi - scaled, twice = scaled + scaled, sum = twice + d;
   out.d = d;
-  out.inverse = set<V>(1) / sum;
   out.exponent = reinterpret_cast<V>(biased | kMagicBits) - set<V>(kMagic);
-  if constexpr (SHORT) return;
   out.d_low = n.lo;
   out.sum = sum;
   out.sum_low = (d - (sum - twice)) + n.lo;
@@ -86,6 +84,7 @@ template <class V>
 static OMNICONV_INLINE Pair<V> log_quotient(Pair<V> n, V x, V shift = V{}) {
   Quotient<V> quotient;
   begin_log(n, x, quotient);
+  quotient.inverse = set<V>(1) / quotient.sum;
   quotient.exponent += shift;
   return finish_log(quotient);
 }

@@ -1,182 +1,14 @@
-// bessel/kernels.inl.hpp -- which formula for which value; included once by each bessel_<isa>.cpp
+// bessel/kernels.inl.hpp -- values sorted by their formulas; included once by each bessel_<isa>.cpp
 //
 // Every region runs on full vectors of its own values: the one with most of a block on the block as it stands (what it
 // makes of the others is overwritten later), the rest on copies, collected until a batch is full. A value therefore
 // goes through the same instructions wherever it stands and whatever its neighbours are.
 #pragma once
 
-#include "bessel/functions.hpp"
-#include "bessel/small_i.inl.hpp"
-#include "bessel/small_k.inl.hpp"
-#include "bessel/uniform.inl.hpp"
+#include "bessel/regions.inl.hpp"
 
 namespace omniconv::bessel {
 namespace OMNICONV_ISA_NS {
-
-// Regions by s = hypot(v, x), with the number of terms after which the rest is below 2^-54 (2^-26); more for what is
-// made of derivatives of the series, whose terms are k times larger. Fewer do for the plain logarithms far from their
-// zero line: there they are above 0.04 s, and it is their relative error that counts.
-struct Tier {
-  int from, terms, scaled_terms, gradient_terms, ratio_terms;
-};
-template <class V>
-struct Tiers;
-template <>
-struct Tiers<f64> {
-  static constexpr Tier tiers[] = {{700, 4, 5, 5, 6}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
-};
-template <>
-struct Tiers<f32> {
-  static constexpr Tier tiers[] = {{200, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
-};
-constexpr int kTiers = 4;
-
-enum Region {
-  kFirstTier = 0,
-  kZeroLineRegion = kTiers,
-  kExtremeRegion,
-  kSmall,
-  kTrapezoidRegion,
-  kSpecial = kTrapezoidRegion + kTrapezoids,
-  kRegions
-};
-
-constexpr bool has_zero_line(BesselFunction f) { return f == BesselFunction::log_iv || f == BesselFunction::log_kv; }
-
-template <BesselFunction F, class V>
-static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
-  using L = Limits<V>;
-  const auto all = [](int r) { return Bits<V>{} + Word<V>(r); };
-  const V s2 = fma(v, v, x * x);
-  const auto below = [&](double s) { return s2 < set<V>(s * s); };
-  Bits<V> region{};
-  for (int i = 0; i + 1 < kTiers; ++i) region -= below(Tiers<V>::tiers[i].from);
-  if constexpr (has_zero_line(F)) region = near_zero_line(v, x) ? all(kZeroLineRegion) : region;
-  const auto common = (s2 >= set<V>(double(Tiers<V>::tiers[kTiers - 1].from) * Tiers<V>::tiers[kTiers - 1].from)) &
-                      (s2 < set<V>(L::large * L::large)) & (x > set<V>(L::small)) & (v >= V{});
-  if (!any(~common)) return region;
-
-  const auto extreme = (max(v, x) > set<V>(L::large)) | (x < set<V>(L::small));
-  Bits<V> rare = all(kExtremeRegion), small = all(kSmall);
-  if constexpr (is_k(F)) {
-    const Bits<V> rule = all(kTrapezoidRegion) - (s2 >= set<V>(16)) - (s2 >= set<V>(64)) - (s2 >= set<V>(256));
-    small = x <= set<V>(0.1) ? small : rule;
-  }
-  rare = below(Tiers<V>::tiers[kTiers - 1].from)         ? small
-         : (s2 >= set<V>(L::large * L::large)) | extreme ? rare
-                                                         : region;
-  const V infinity = set<V>(__builtin_inf());
-  const auto ordinary = (x > V{}) & (x < infinity) & (v >= V{}) & (v < infinity);
-  return common ? region : ordinary ? rare : all(kSpecial);
-}
-
-// ---- limits and bad input ------------------------------------------------------------------------------------------
-
-template <BesselFunction F, class T>
-static Result<T> special(T v, T x) {
-  using B = BesselFunction;
-  const T nan = T(__builtin_nan("")), inf = T(__builtin_inf());
-  if (!(v >= 0) || !(x >= 0) || (v == inf && x == inf)) return {nan, nan};
-  const bool zero = x == 0, far = x == inf;  // else v is infinite and x is positive and finite
-  switch (F) {
-    case B::log_iv: return {zero ? (v == 0 ? T(0) : -inf) : far ? inf : -inf, 0};
-    case B::log_ive: return {zero && v == 0 ? T(0) : -inf, 0};
-    case B::log_kv: return {far ? -inf : inf, 0};
-    case B::log_kve: return {far ? -inf : inf, 0};
-    case B::iv_ratio: return {far ? T(1) : T(0), 0};
-    case B::iv_ratioc: return {far ? T(0) : T(1), 0};
-    case B::kv_ratio: return {far ? T(1) : inf, 0};
-    case B::iv_ratio_dx: return {zero ? T(0.5) / (v + 1) : T(0), 0};
-    case B::log_iv_grad: return {far ? T(0) : -inf, zero ? (v == 0 ? T(0) : inf) : far ? T(1) : inf};
-    case B::log_kv_grad: return {far || v == 0 ? T(0) : inf, far ? T(-1) : -inf};
-  }
-  return {nan, nan};
-}
-
-// ---- one region ----------------------------------------------------------------------------------------------------
-
-template <BesselFunction F, int REGION, class V>
-static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
-                                                 Scalar<V>* second) {
-  constexpr int kTier = REGION < kTiers ? REGION : kTiers - 1;
-  constexpr Tier kRow = Tiers<V>::tiers[kTier];
-  constexpr int kTerms = is_grad(F)     ? kRow.gradient_terms
-                         : !is_log(F)   ? kRow.ratio_terms
-                         : is_scaled(F) ? kRow.scaled_terms
-                                        : kRow.terms;
-  constexpr Place kPlace = REGION == kZeroLineRegion  ? Place::zero_line
-                           : REGION == kExtremeRegion ? Place::extreme
-                           : REGION == kFirstTier     ? Place::far
-                                                      : Place::plain;
-  constexpr int kWide = Real<V>::width;
-  if constexpr (is_log(F)) {
-    const int vectors = (n + kWide - 1) / kWide;
-    for (int i = 0; i < vectors; i += kTile) {
-      const int count = vectors - i < kTile ? vectors - i : kTile;
-      log_uniform<F, kTerms, kPlace, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
-    }
-  } else {
-    for (int i = 0; i < n; i += kWide) {
-      const Result<V> r = derived_uniform<F, kTerms, kPlace>(load_real<V>(v + i), load_real<V>(x + i));
-      store_real(first + i, r.first);
-      if constexpr (is_grad(F)) store_real(second + i, r.second);
-    }
-  }
-}
-
-template <BesselFunction F, bool TEMME_OR_SERIES>
-static __attribute__((noinline)) void run_small(int n, const double* v, const double* x, double* first, double* second,
-                                                const Trapezoid* rule) {
-  using B = BesselFunction;
-  for (int i = 0; i < n; i += kWidth64) {
-    f64 a = load_real<f64>(v + i);
-    const f64 b = load_real<f64>(x + i);
-    if constexpr (is_k(F) && is_log(F)) a = magnitude(a);
-    Result<f64> r{};
-    if constexpr (is_k(F) && TEMME_OR_SERIES) r = k_temme<F>(a, b);
-    if constexpr (is_k(F) && !TEMME_OR_SERIES) r = k_trapezoid<F>(a, b, *rule);
-    if constexpr (F == B::log_iv) r.first = log_i_small<false>(a, b);
-    if constexpr (F == B::log_ive) r.first = log_i_small<true>(a, b);
-    if constexpr (F == B::iv_ratio) r.first = iv_ratio_small(a, b);
-    if constexpr (F == B::iv_ratioc) r.first = iv_ratioc_small(a, b);
-    if constexpr (F == B::iv_ratio_dx) r.first = iv_ratio_dx_small(a, b);
-    if constexpr (F == B::log_iv_grad) {
-      const Gradient g = log_i_grad_small(a, b);
-      r = {g.dv, g.dx};
-    }
-    store_real(first + i, r.first);
-    if constexpr (is_grad(F)) store_real(second + i, r.second);
-  }
-}
-
-// At the scalar level, which is there to run anywhere, the longest series serves all: a third of the code.
-#if defined(__AVX2__) || defined(__aarch64__)
-constexpr bool kEveryTier = true;
-#else
-constexpr bool kEveryTier = false;
-#endif
-
-template <BesselFunction F, class V>
-static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first, Scalar<V>* second) {
-  switch (region) {
-    case 0: return run_region<F, kEveryTier ? 0 : kTiers - 1, V>(n, v, x, first, second);
-    case 1: return run_region<F, kEveryTier ? 1 : kTiers - 1, V>(n, v, x, first, second);
-    case 2: return run_region<F, kEveryTier ? 2 : kTiers - 1, V>(n, v, x, first, second);
-    case kTiers - 1: return run_region<F, kTiers - 1, V>(n, v, x, first, second);
-    case kZeroLineRegion:
-      if constexpr (has_zero_line(F)) return run_region<F, kZeroLineRegion, V>(n, v, x, first, second);
-      return;
-    case kExtremeRegion: return run_region<F, kExtremeRegion, V>(n, v, x, first, second);
-  }
-  if constexpr (kIsDouble<V>) {
-    if (region == kSmall)
-      run_small<F, true>(n, v, x, first, second, nullptr);
-    else if constexpr (is_k(F))
-      run_small<F, false>(n, v, x, first, second, &trapezoid(region - kTrapezoidRegion));
-  }
-}
-
-// ---- sorting -------------------------------------------------------------------------------------------------------
 
 constexpr int kBatch = 128;  // of values of one region; 2 KiB of each array
 constexpr int kBlock = 256;  // neighbours that are looked at together
@@ -255,7 +87,8 @@ class Sorter {
     if constexpr (is_k(F) && is_log(F)) v = magnitude(v);
     const double from = Tiers<V>::tiers[tier].from, to = tier > 0 ? Tiers<V>::tiers[tier - 1].from : Limits<V>::large;
     const V s2 = fma(v, v, x * x);
-    Bits<V> in = (s2 >= set<V>(from * from)) & (s2 < set<V>(to * to)) & (x > set<V>(Limits<V>::small)) & (v >= V{});
+    Bits<V> in = (s2 >= set<V>(from * from)) & (s2 < set<V>(to * to)) & (x > set<V>(Limits<V>::small));
+    if constexpr (!(is_k(F) && is_log(F))) in &= v >= V{};
     if constexpr (has_zero_line(F)) in &= ~near_zero_line(v, x);
     return in;
   }
@@ -268,7 +101,7 @@ class Sorter {
   void push_others(int start, const Word<V>* regions) {
     if (!any(*reinterpret_cast<const Bits<V>*>(regions) != Word<V>(main_))) return;
     for (int i = 0; i < kWide; ++i)
-      if (int(regions[i]) != main_) push(int(regions[i]), start + i, args_.v[start + i], args_.x[start + i]);
+      push(int(regions[i]), start + i, args_.v[start + i], args_.x[start + i], int(regions[i]) != main_);
   }
 
   // Of the regions of the first, the middle and the last value that which holds most; -1 if it would not pay to run it
@@ -288,12 +121,14 @@ class Sorter {
     return best;
   }
 
-  void push(int region, int at, T v, T x) {
+  // Into a batch; or, if it need not be `kept`, into the place behind its last: a branch on that would be unforeseen.
+  void push(int region, int at, T v, T x, bool kept = true) {
     Batch<T>& batch = batches_[region];
     batch.at[batch.n] = at;
     batch.v[batch.n] = v;
     batch.x[batch.n] = x;
-    if (++batch.n == kBatch) flush(region);
+    batch.n += kept;
+    if (batch.n == kBatch) flush(region);
   }
 
   __attribute__((noinline)) void flush(int region) {

@@ -174,8 +174,8 @@ def main() -> None:
     w.say("")
     w.pair("kZeroLine", ROOT, "z with sqrt(1 + z^2) = asinh(1 / z): where the leading term of the logarithms is 0")
     w.pair("kZeroSlope", SLOPE, "derivative of the leading term there, in units of v")
-    edge = mp.mpf("0.0314")
-    w.fitted("kZeroTail64", leading_tail, (-edge, edge), 10, "(leading(z + e) / e - slope) / e for |e| <= 1 / 32")
+    edge = mp.mpf("0.0157")
+    w.fitted("kZeroTail64", leading_tail, (-edge, edge), 8, "(leading(z + e) / e - slope) / e for |e| <= 1 / 64")
     w.fitted("kZeroTail32", leading_tail, (-edge, edge), 4, "the same for float32")
     w.say("")
     w.fitted(

@@ -56,9 +56,8 @@ static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& ru
     return {(t.hi + t.lo) + weighted / sum, set<f64>(-0.5) * (fma(growth, up.hi, down / growth) / sum)};
   }
   const Pair<f64> numerator = fast_two_sum(s, v);
-  Quotient<f64> asinh;
-  begin_log({numerator.hi, numerator.lo + s_low}, x, asinh);
-  const Pair<f64> l = leading<is_scaled(F)>(v, x, h, s_low, finish_log(asinh));
+  const Pair<f64> asinh = log_quotient({numerator.hi, numerator.lo + s_low}, x);
+  const Pair<f64> l = leading<is_scaled(F)>(v, x, h, s_low, asinh);
   const Pair<f64> log_sum = log_quotient({sum * set<f64>(rule.h), f64{}}, set<f64>(2));
   const Pair<f64> total = two_sum(log_sum.hi, -l.hi);
   return {total.hi + (total.lo + (log_sum.lo - l.lo)), f64{}};

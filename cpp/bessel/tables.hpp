@@ -140,17 +140,17 @@ inline constexpr double kExp[] = {
 inline constexpr double kZeroLine[] = {0x1.53531aff7ce6dp-1, 0x1.2ce0dafecc8fbp-57};
 // derivative of the leading term there, in units of v, as the sum of two
 inline constexpr double kZeroSlope[] = {0x1.cf6756d4488f4p+0, 0x1.a62351695fe41p-54};
-// (leading(z + e) / e - slope) / e for |e| <= 1 / 32; error 2^-55.3
+// (leading(z + e) / e - slope) / e for |e| <= 1 / 64; error 2^-52.3
 inline constexpr double kZeroTail64[] = {
-    -0x1.e5d470bae22e2p-1, 0x1.19a39ebffbb79p+0,  -0x1.4b98d3426e9e8p+0, 0x1.9250cf6c8d0ffp+0,  -0x1.f89565279f945p+0,
-    0x1.45a916c449577p+1,  -0x1.adbf0cfef065dp+1, 0x1.203b116aeed42p+2,  -0x1.8951bb43f6babp+2, 0x1.0dcb73b2741b3p+3,
+    -0x1.e5d470bae22e0p-1, 0x1.19a39ebffbb78p+0, -0x1.4b98d3428901bp+0, 0x1.9250cf6cb1492p+0,
+    -0x1.f8955d352dbaap+0, 0x1.45a9115075bd9p+1, -0x1.ae22bd2763764p+1, 0x1.207f73e821370p+2,
 };
-// the same for float32; error 2^-21.9
+// the same for float32; error 2^-26.0
 inline constexpr double kZeroTail32[] = {
-    -0x1.e5d468ae0e7c1p-1,
-    0x1.19a3998dd4255p+0,
-    -0x1.4c185f5ae6377p+0,
-    0x1.92f57578d4f48p+0,
+    -0x1.e5d4703a3e7e7p-1,
+    0x1.19a39e6cf51c0p+0,
+    -0x1.4bb8ad484d625p+0,
+    0x1.9279ecdc9201cp+0,
 };
 
 // (1 / Gamma(1 + f) - 1) / f on [0, 1]; error 2^-59.1

@@ -11,10 +11,8 @@
 // (s - v) / x = x / (s + v) leaves no cancellation.
 //
 // Error. Near x = 0.6627 v, the zero line, s and v asinh(v / x) agree: both are carried as pairs, 2^-58 s together, and
-// within |x / v - 0.6627| < 1 / 32, where that would not do, L is (x - 0.6627 v) times a polynomial. All else is added
+// within |x / v - 0.6627| < 1 / 64, where that would not do, L is (x - 0.6627 v) times a polynomial. All else is added
 // in working precision.
-//
-// Cost of log I with 5 terms: about 130 instructions and 1 square root and 3 divisions a vector.
 #pragma once
 
 #include "bessel/elementary.inl.hpp"
@@ -69,7 +67,7 @@ template <class V>
 struct Limits;  // of the path without scaling: squares, cubes and quotients of what lies between stay in range
 template <>
 struct Limits<f64> {
-  static constexpr double large = 0x1p500, small = 0x1p-500, down = 0x1p-600, up = 0x1p600, down_log2 = -600,
+  static constexpr double large = 0x1p300, small = 0x1p-500, down = 0x1p-600, up = 0x1p600, down_log2 = -600,
                           up_log2 = 600;
 };
 template <>
@@ -133,7 +131,7 @@ static OMNICONV_INLINE Pair<V> zero_line(V v, V x) {
 
 template <class V>
 static OMNICONV_INLINE auto near_zero_line(V v, V x) {
-  return magnitude(fma(v, set<V>(-kZeroLine[0]), x)) < v * set<V>(1.0 / 32);
+  return magnitude(fma(v, set<V>(-kZeroLine[0]), x)) < v * set<V>(1.0 / 64);
 }
 
 // s - v asinh(v / x); for the functions scaled by e^x the same less x, from s - x = v^2 / (s + x);
@@ -155,7 +153,7 @@ static OMNICONV_INLINE Pair<V> leading(V v, V x, const Hypot<V>& h, V s_low, Pai
 
 // ---- the functions -------------------------------------------------------------------------------------------------
 
-enum class Place { far, plain, zero_line, extreme };  // far: the first tier
+enum class Place { far, plain, zero_line, extreme };  // far: the first tiers, away from the zero line
 
 constexpr bool is_log(BesselFunction f) { return f <= BesselFunction::log_kve; }
 constexpr bool is_grad(BesselFunction f) { return f >= BesselFunction::log_iv_grad; }
@@ -165,104 +163,10 @@ constexpr bool is_k(BesselFunction f) {
          f == BesselFunction::log_kv_grad;
 }
 
-// Far out and away from the zero line the logarithm is large, and the rounding of log(s) does no harm.
-constexpr bool has_short_log_s(BesselFunction f, Place place) { return place == Place::far && !is_scaled(f); }
-
 template <class V>
 struct Result {
   V first, second;
 };
-
-// The logarithms of some vectors at a time, in stages. From v and x to the result is a chain of some 200 cycles, and a
-// core looks ahead no further than 130 instructions, hardly more than one value takes: in one loop it waits. The
-// chains of the stages are short, and a stage finds the next vectors' work within reach (AVX2, 5 terms: 6.8 ns a value
-// in one loop, 5.1 in four stages).
-template <class V>
-struct LogState {
-  Hypot<V> h;
-  V w, s_low, sum;
-  Quotient<V> asinh, log_s;
-  Pair<V> log, leading;
-};
-constexpr int kTile = 8;
-
-template <BesselFunction F, Place PLACE, class V>
-static OMNICONV_INLINE V add_up(const LogState<V>& t) {
-  Pair<V> log_s{};
-  if constexpr (has_short_log_s(F, PLACE))
-    log_s.hi = finish_log_short(t.log_s);
-  else
-    log_s = finish_log(t.log_s);
-  constexpr double kConstant = is_k(F) ? kHalfLogHalfPi[0] : -kHalfLog2Pi[0];
-  constexpr double kConstantLow = is_k(F) ? kHalfLogHalfPi[1] : -kHalfLog2Pi[1];
-  constexpr double kNarrowed = kConstant - double(Scalar<V>(kConstant)) + kConstantLow;
-  const V half = set<V>(-0.5);
-  const Pair<V> rest = fast_two_sum(half * log_s.hi, set<V>(kConstant));
-  const V low = fma(half, log_s.lo, rest.lo + set<V>(kNarrowed)) + t.sum;
-  if constexpr (is_k(F)) return (rest.hi - t.leading.hi) + (low - t.leading.lo);
-  return (t.leading.hi + rest.hi) + (t.leading.lo + low);
-}
-
-template <BesselFunction F, int TERMS, Place PLACE, class V>
-static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* out) {
-  constexpr bool kExtreme = PLACE == Place::extreme;
-  constexpr bool kZeroLine = PLACE == Place::zero_line && !is_scaled(F);
-  constexpr int kWide = Real<V>::width;
-  LogState<V> tile[kTile];
-  const auto input = [&](int i) {
-    const V order = load_real<V>(v + i * kWide);
-    return scaled<kExtreme>(is_k(F) ? magnitude(order) : order, load_real<V>(x + i * kWide));
-  };
-#pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) {
-    const Scaled<V> in = input(i);
-    tile[i].h = hypot(in.v, in.x);
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) {
-    const Scaled<V> in = input(i);
-    LogState<V>& t = tile[i];
-    t.w = set<V>(1) / t.h.s;
-    t.s_low = t.h.rest * (set<V>(0.5) * t.w);
-    begin_log<has_short_log_s(F, PLACE)>({t.h.s, t.s_low}, set<V>(1), t.log_s);
-    if constexpr (!kZeroLine) {
-      const Pair<V> sum = fast_two_sum(t.h.s, in.v);
-      begin_log({sum.hi, sum.lo + t.s_low}, in.own_x, t.asinh);
-    }
-    if constexpr (kExtreme) {
-      t.asinh.exponent += in.shift;
-      // The logarithm of the unscaled s: by as many powers of two more as v and x were scaled by.
-      t.log_s.exponent += in.factor < set<V>(1) ? set<V>(-Limits<V>::down_log2) : V{};
-    }
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) {
-    const Scaled<V> in = input(i);
-    const V ratio = in.v * tile[i].w, p = ratio * ratio;
-    tile[i].sum = series<Weight::plain, TERMS, is_k(F)>(p, kExtreme ? tile[i].w * in.factor : tile[i].w);
-  }
-  if constexpr (!kZeroLine) {
-#pragma GCC unroll 1
-    for (int i = 0; i < count; ++i) tile[i].log = finish_log(tile[i].asinh);
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) {
-    const Scaled<V> in = input(i);
-    LogState<V>& t = tile[i];
-    if constexpr (kZeroLine)
-      t.leading = zero_line(in.v, in.x);
-    else
-      t.leading = leading<is_scaled(F)>(in.v, in.x, t.h, t.s_low, t.log);
-    if constexpr (kExtreme && !is_scaled(F)) {
-      const auto near = near_zero_line(in.v, in.x);
-      const Pair<V> z = zero_line(in.v, in.x);
-      t.leading = {near ? z.hi : t.leading.hi, near ? z.lo : t.leading.lo};
-    }
-    if constexpr (kExtreme) t.leading = {t.leading.hi * in.inverse, t.leading.lo * in.inverse};
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < count; ++i) store_real(out + i * kWide, add_up<F, PLACE>(tile[i]));
-}
 
 // Ratios and derivatives: no cancellation anywhere, hence no pairs.
 template <BesselFunction F, int TERMS, Place PLACE, class V>
@@ -270,21 +174,24 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   constexpr bool kK = is_k(F);
   const V one = set<V>(1), half = set<V>(0.5);
   const Scaled<V> in = scaled<PLACE == Place::extreme>(v, x);
-  const V s = sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
+  const V s = is_grad(F) ? hypot(in.v, in.x).s : sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
   const V w = scaled_w * in.factor, sum = s + in.v;
   const V v_w = in.v * scaled_w, x_w = in.x * scaled_w, p = v_w * v_w;
   const V h = series<Weight::h, TERMS, kK>(p, w);
-  const V correction = x_w * w;  // x / s^2
+  // x / s^2, of which 1 - r at small v is made.
+  const V correction = F == BesselFunction::iv_ratioc ? in.x / fma(in.v, in.v, in.x * in.x) * in.factor : x_w * w;
   if constexpr (F == BesselFunction::iv_ratio || F == BesselFunction::iv_ratioc) {
     const V first = PLACE == Place::extreme ? x * (in.factor / sum) : x / sum, less = correction * (half + h);
     if constexpr (F == BesselFunction::iv_ratio) return {first - less, V{}};
-    // 1 - x / (s + v) = (v + (s - x)) / (s + v), with what the rounding of s + v left.
+    // 1 - x / (s + v) = (v + (s - x)) / (s + v), with what the roundings of both left: kappa of von Mises-Fisher errs
+    // by as much as this.
     const Hypot<V> exact = hypot(in.v, in.x);
     const V sum_low = fast_two_sum(s, in.v).lo + (exact.rest + (exact.s - s) * (s + s)) * (half * scaled_w);
-    const V rest = fma(in.v, in.v / (s + in.x), in.v) / sum;
-    const V corrected = fma(rest, -sum_low / sum, rest);
+    const V t = in.v / (s + in.x), n = fma(in.v, t, in.v), n_low = fma(in.v, t, in.v - n);
+    const V rest = n / sum, rest_low = ((n_low - residue(rest, sum, -n)) - rest * sum_low) / sum;
     // Where x / (s + v) is the smaller part the difference is safer.
-    return {(first < half ? one - first : corrected) + less, V{}};
+    const V safe = (one - first) + less, fine = rest + (rest_low + less);
+    return {first < half ? safe : fine, V{}};
   }
   if constexpr (F == BesselFunction::kv_ratio) return {(sum / x) * in.inverse + correction * (half + h), V{}};
   if constexpr (F == BesselFunction::iv_ratio_dx) {
@@ -293,8 +200,12 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   }
   if constexpr (is_grad(F)) {
     const V g = series<Weight::g, TERMS, kK>(p, w);
+    // asinh(v / x) = log((v + s) / x) is near v / x where that is small, and a rounded v + s would leave nothing of it.
+    const V s_low = hypot(in.v, in.x).rest * (half * scaled_w);
     Quotient<V> quotient;
-    begin_log<true>({sum, V{}}, in.own_x, quotient);
+    begin_log({sum, fast_two_sum(s, in.v).lo + s_low}, in.own_x, quotient);
+    quotient.d += quotient.d_low;
+    quotient.inverse = one / quotient.sum;
     if constexpr (PLACE == Place::extreme) quotient.exponent += in.shift;
     const V leading_x = (s / x) * in.inverse, leading_v = finish_log_short(quotient);
     const V rest_x = correction * (half + h), rest_v = (v_w * w) * (fma(set<V>(2), g, -h) - half);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import omniconv
 from omniconv import special
+from tests.bessel import oracle
 
 LOGS = ["log_iv", "log_kv", "log_ive", "log_kve"]
 RATIOS = ["iv_ratio", "iv_ratioc", "kv_ratio"]
@@ -57,10 +60,15 @@ def points(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return v, np.concatenate([x, near, np.full(20, 0.1)])
 
 
+@functools.cache
+def points_and_truth(dtype: str) -> tuple[np.ndarray, np.ndarray, list]:
+    v, x = (a.astype(dtype) for a in points(16, seed=1))
+    return v, x, [exact(a, b) for a, b in zip(v, x, strict=True)]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_small_orders_and_arguments(dtype, isa):
-    v, x = (a.astype(dtype) for a in points(40, seed=1))
-    truth = [exact(a, b) for a, b in zip(v, x, strict=True)]
+    v, x, truth = points_and_truth(dtype)
     for name in [*LOGS, *ULPS]:
         found = getattr(special, name)(v, x)
         assert found.dtype == dtype
@@ -85,6 +93,25 @@ def test_derivatives_are_those_of_the_logarithms(dtype):
                     up, down = ((a + h, b), (a - h, b)) if axis == 0 else ((a, b + h), (a, b - h))
                     truth.append((mp.log(function(*up)) - mp.log(function(*down))) / (2 * h))
             assert errors(name, found[axis], truth).max() <= 8, (name, axis)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_far_out_at_the_borders_of_the_tiers(dtype, isa):
+    """Just above each border and outside the band of the zero line, where a tier has the fewest terms for the size."""
+    rng = np.random.default_rng(6)
+    s = np.repeat([12, 24, 28, 40, 50, 100, 200, 300, 600, 1700], 4) * 1.001
+    z = np.concatenate([0.66274 + np.array([-1, 1] * 10) * (1 / 64 + 1e-4), 10 ** rng.uniform(-2, 2, 20)])[
+        rng.permutation(40)
+    ]
+    v = (s / np.hypot(1, z)).astype(dtype)
+    x = (v * z.astype(dtype)).astype(dtype)
+    for name, log in (("log_iv", oracle.log_i), ("log_kv", oracle.log_k)):
+        with mp.workdps(60):
+            value, dv, dx = zip(*(log(float(a), float(b), 0) for a, b in zip(v, x, strict=True)), strict=True)
+        found = (getattr(special, name)(v, x), *getattr(special, f"{name}_grad")(v, x))
+        for part, truth, limit in zip(found, (value, dv, dx), (4, 8, 8), strict=True):
+            worst = errors(name, part, truth)
+            assert worst.max() <= limit, f"{name}: {worst.max()} at v={v[worst.argmax()]}, x={x[worst.argmax()]}"
 
 
 #: v, x, then the value of each function there; None where the gradient has no finite limit worth a promise.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from omniconv import special as plain
+from omniconv import special_grad
 
 jax = pytest.importorskip("jax")
 from jax.test_util import check_grads  # noqa: E402
@@ -16,7 +17,7 @@ V = np.array([0.3, 2.5, 7.0, 12.0, 30.0, 80.0, 400.0])
 X = np.array([0.05, 1.7, 9.0, 21.0, 19.88, 53.1, 300.0])
 
 
-@pytest.mark.parametrize("name", plain.DIFFERENTIABLE)
+@pytest.mark.parametrize("name", special_grad.DIFFERENTIABLE)
 def test_value_gradient_and_batches(name):
     function = getattr(special, name)
     with jax.enable_x64(True):
@@ -24,7 +25,7 @@ def test_value_gradient_and_batches(name):
         np.testing.assert_array_equal(jax.jit(function)(v, x), getattr(plain, name)(V, X))
         check_grads(lambda v, x: function(v[:3, None], x), (v, x), order=1, rtol=1e-6, atol=1e-6)
         dv, dx = jax.jit(jax.vmap(jax.grad(function, argnums=(0, 1))))(v, x)
-        expected = plain.partials(name, V, X)
+        expected = special_grad.partials(name, V, X)
         np.testing.assert_array_equal(dv, expected[0])
         np.testing.assert_array_equal(dx, expected[1])
         outer = jax.vmap(lambda v: function(v, x))(v)

@@ -1,8 +1,8 @@
 """The functions of `omniconv.special` for jit, vmap, and derivatives of first order in both arguments.
 
 ``v`` and ``x`` are float32 or float64 (numbers take the other's dtype), broadcast against each other; domain, limits
-and accuracy are those of `omniconv.special`, the accuracy of derivatives that of its ``partials``. vmap is the same
-call on larger arrays.
+and accuracy are those of `omniconv.special`, the accuracy of derivatives is in docs/special.md. vmap is the same call
+on larger arrays.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from jax.interpreters import batching
 
 from omniconv import special as _special
+from omniconv import special_grad
 from omniconv.array import FLOATS
 from omniconv.jax.host import host_primitive
 
@@ -27,7 +28,7 @@ def _run(v: np.ndarray, x: np.ndarray, *, function: str) -> np.ndarray:
     if not function.endswith(" partials"):
         return np.asarray(getattr(_special, function)(v, x))
     with np.errstate(all="ignore"):  # infinite derivatives at x = 0 are results
-        return np.stack(_special.partials(function.removesuffix(" partials"), v, x), axis=-1)
+        return np.stack(special_grad.partials(function.removesuffix(" partials"), v, x), axis=-1)
 
 
 def _shape(v: Sequence[int], x: Sequence[int], *, function: str) -> tuple[int, ...]:

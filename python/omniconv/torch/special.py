@@ -1,7 +1,7 @@
 """The functions of `omniconv.special` as PyTorch ops, with derivatives of first order in both arguments.
 
 ``v`` and ``x`` are float32 or float64 tensors on the CPU of one dtype, or numbers, broadcast against each other;
-domain, limits and accuracy are those of `omniconv.special`, the accuracy of derivatives that of its ``partials``.
+domain, limits and accuracy are those of `omniconv.special`, that of the derivatives is in docs/special.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from omniconv import special as _special
+from omniconv import special_grad
 from omniconv.torch.library import dtype_of, host, register
 
 __all__ = ["iv_ratio", "iv_ratioc", "kv_ratio", "log_iv", "log_ive", "log_kv", "log_kve"]
@@ -46,7 +47,7 @@ def _value_backward(ctx: Any, grad: Tensor) -> tuple:
 def _partials_cpu(function: str, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     wide = np.broadcast_arrays(host(v), host(x))
     with np.errstate(all="ignore"):  # infinite derivatives at x = 0 are results
-        dv, dx = _special.partials(function, *wide)
+        dv, dx = special_grad.partials(function, *wide)
     return torch.from_numpy(np.asarray(dv)), torch.from_numpy(np.asarray(dx))
 
 

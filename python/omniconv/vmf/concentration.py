@@ -12,7 +12,7 @@ from omniconv.vmf.checks import as_array, give_back
 __all__ = ["kappa_from_r"]
 
 _EPS = np.finfo(np.float64).eps
-_FAR, _TERMS = 100, 9  # the first term left out is 100^-9 at most
+_FAR, _TERMS = 20, 16  # the first term left out is 16! / 80^16 at most, for p = 2
 _STEPS = 12  # p = 2 needs 4, large p 2; the rest is room for the safeguard
 
 
@@ -88,7 +88,7 @@ def solve(p: np.ndarray, r: np.ndarray, rc: np.ndarray) -> np.ndarray:
 
 
 def _far_out(p: np.ndarray, kappa: np.ndarray, rc: np.ndarray) -> np.ndarray:
-    """The same kappa [n] to its last digit, where kappa > 100 p: the rounding of 1 - A alone would cost up to 5 ulp.
+    """The same kappa [n] to its last digit, where kappa > 20 p: the rounding of 1 - A alone would cost up to 5 ulp.
 
     Hankel's series 1 - A = sum of a_n / kappa^n inverts as kappa = (sum of a_n / kappa^(n-1)) / rc, whose right side
     hardly depends on kappa. The a_n follow from the Riccati equation A' = 1 - A^2 - (p - 1) A / kappa; here they are
