@@ -36,4 +36,6 @@ __device__ inline int lane() {
 #endif
 }
 
+__device__ inline float component(const float4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
 }  // namespace omniconv::prim
