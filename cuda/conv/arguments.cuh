@@ -158,7 +158,8 @@ __device__ inline void finish(const Arguments<T>& a, const Pixel& at, int64_t ch
   if (a.scale) sum *= Real(a.scale[channel * a.scale_stride]);
   if (a.bias) sum += Real(a.bias[channel * a.bias_stride]);
   if (a.residual) sum += Real(a.residual[offset_of(a.rs, at) + channel * a.rs.c]);
-  a.y[offset_of(a.ys, at) + channel * a.ys.c] = T(activate(a.activation, sum, Real(a.slope)));
+  if (a.activation != Activation::none) sum = activate(a.activation, sum, Real(a.slope));
+  a.y[offset_of(a.ys, at) + channel * a.ys.c] = T(sum);
 }
 
 // ---- on the host

@@ -10,9 +10,11 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#define OMNICONV_NOINLINE __noinline__
 #else
 #define OMNICONV_EMULATED 1
 #include "emu/shim.hpp"
+#define OMNICONV_NOINLINE __attribute__((noinline))
 #endif
 
 namespace omniconv::prim {
