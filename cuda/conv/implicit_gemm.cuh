@@ -105,4 +105,48 @@ struct GradColumns {
   }
 };
 
+// An operand whose k counts from `first` on.
+template <class Operand>
+struct Shifted {
+  const Operand& operand;
+  int first;
+  template <int kCount>
+  __device__ void fetch(int k, float (&values)[kCount]) const {
+    operand.fetch(first + k, values);
+  }
+};
+template <class Operand>
+Shifted(const Operand&, int) -> Shifted<Operand>;
+
+// The gradient of the weights cuts the pixels into parts, of a length that follows from the problem alone. Each part's
+// sums go to the workspace, [part][group][term][channel], and are added in order of the parts.
+struct Parts {
+  int64_t count, pixels;  // of each part but the last, a multiple of kBlock
+};
+
+// `tiles`: blocks for one part. Enough parts for 512 blocks, a large GPU some four times over; none shorter than two
+// blocks of sums.
+inline Parts cut_pixels(const Problem& p, int64_t tiles) {
+  constexpr int64_t kBlocksWished = 512, kMostParts = 64, kShortest = 2;
+  const int64_t wished = (kBlocksWished + tiles - 1) / tiles, most = wished < kMostParts ? wished : kMostParts;
+  const int64_t blocks = (p.pixels() + kBlock - 1) / kBlock, even = (blocks + most - 1) / most;
+  const int64_t each = even > kShortest ? even : kShortest, count = (blocks + each - 1) / each;
+  return {count > 0 ? count : 1, each * kBlock};
+}
+
+inline size_t parts_bytes(const Problem& p, const Parts& cut) {
+  return size_t(cut.count * p.groups * p.k() * p.co) * sizeof(float);
+}
+
+// From the workspace to the weights of the call.
+void add_parts(const DeviceCall& call, const Parts& cut);
+
+template <class Shape>
+void decline_many_tiles(const DeviceAsk* ask, DeviceMessage* message) {
+  const Problem& p = *ask->problem;
+  decline_large(p, message);
+  if (tile_count<Shape>(ask->grad_weight ? p.k() : p.pixels(), p.co, p.groups) >= int64_t{1} << 30)
+    say(message, "has more than 2^30 tiles");
+}
+
 }  // namespace omniconv::cuda

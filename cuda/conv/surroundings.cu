@@ -1,4 +1,5 @@
 // conv/surroundings.cu -- what lies around the sums: packing of weights, outputs without terms, borders, the bias
+#include "conv/implicit_gemm.cuh"
 #include "conv/tables.cuh"
 
 namespace omniconv::cuda {
@@ -101,6 +102,19 @@ __global__ void sum_channel(Arguments<T> a, T* out, int64_t out_stride) {
   if (t == 0) out[blockIdx.x * out_stride] = T(part(0));
 }
 
+// Parts of the gradient of the weights, one weight per thread.
+__global__ void sum_parts(Arguments<float> a, const float* parts, int count, float* out, WeightView view) {
+  const int64_t each = a.p.groups * a.p.k() * a.p.co, i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= each) return;
+  double sum = 0;
+  for (int part = 0; part < count; ++part) sum += double(parts[part * each + i]);
+  const int64_t co = i % a.p.co, g = i / a.p.co / a.p.k();
+  const Term term = term_of(a, int(i / a.p.co % a.p.k()));
+  int64_t to = view.offset + g * view.group + co * view.co + term.c * view.ci;
+  for (int axis = 0; axis < kAxes; ++axis) to += term.tap[axis] * view.tap[axis];
+  out[to] = float(sum);
+}
+
 // Runs body<float> or body<double> as the call says, on its device.
 template <class Body>
 int typed(const DeviceCall* call, DeviceMessage* message, Body&& body) {
@@ -135,6 +149,13 @@ int fold_border(const DeviceCall* call, const Problem* padded, DeviceMessage* me
     prim::launch(fold<T>, blocks_for(input_elements(*call->problem), kThreads), kThreads, 0, call->stream,
                  Arguments<T>(*call), *padded);
   });
+}
+
+void add_parts(const DeviceCall& call, const Parts& cut) {
+  const Problem& p = *call.problem;
+  prim::launch(sum_parts, blocks_for(p.groups * p.k() * p.co, kThreads), kThreads, 0, call.stream,
+               Arguments<float>(call), static_cast<const float*>(call.workspace), int(cut.count),
+               static_cast<float*>(call.weight), call.view);
 }
 
 int grad_bias(const DeviceCall* call, DeviceMessage* message) {

@@ -4,7 +4,7 @@
 namespace omniconv::cuda {
 namespace {
 
-const DeviceAlgorithm* const kAlgorithms[] = {&kImplicitGemm, &kReference};
+const DeviceAlgorithm* const kAlgorithms[] = {&kTensorCores, &kImplicitGemm, &kDepthwise, &kReference};
 
 }  // namespace
 

@@ -5,7 +5,7 @@
 
 namespace omniconv::cuda {
 
-extern const DeviceAlgorithm kReference, kImplicitGemm;
+extern const DeviceAlgorithm kDepthwise, kImplicitGemm, kReference, kTensorCores;
 
 int fill_epilogue(const DeviceCall* call, DeviceMessage* message);
 int fold_border(const DeviceCall* call, const Problem* padded, DeviceMessage* message);

@@ -40,7 +40,7 @@ struct Tile {
 // rows.fetch(k, values): kRowFetch values a[k ...][fetch_row()]; columns.fetch(k, values): kColumnFetch values
 // b[k][fetch_column() ...]. Both give zeros past the end. kLong: more than kBlock terms.
 template <class Shape, bool kLong, class Rows, class Columns>
-__device__ inline void sum_tile(Rows& rows, Columns& columns, int terms,
+__device__ inline void sum_tile(const Rows& rows, const Columns& columns, int terms,
                                 float (&sums)[Shape::kTileRows][Shape::kTileColumns]) {
   OMNICONV_SHARED(float, a, 2 * kStep * Shape::kRows);
   OMNICONV_SHARED(float, b, 2 * kStep * Shape::kColumns);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "conv/conv_testing.hpp"
+#include "core/device.hpp"
 
 namespace omniconv {
 namespace {
@@ -347,7 +348,7 @@ TEST_F(Plan, ConvolveNamesWhatIsMissingOrWrong) {
       Code::type_error);
 }
 
-TEST(Plan, OperandsOfAnotherDeviceAreNamed) {
+TEST_F(Plan, OperandsOfAnotherDeviceAreNamed) {
   float memory[4] = {1, 2, 3, 4}, out[4];
   ConvDesc desc;
   desc.spatial = 1;
