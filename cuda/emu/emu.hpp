@@ -39,11 +39,12 @@ struct Index {
   unsigned x = 1, y = 1, z = 1;
 };
 
-// Of the thread that runs now; what threadIdx and its kin are in a kernel.
+// Of the thread that runs now; what threadIdx and its kin are in a kernel. Kernels ask often: with the other models of
+// a shared library every access to a thread_local is a call.
 struct Where {
   Index thread{0, 0, 0}, block{0, 0, 0}, threads, blocks;
 };
-extern thread_local Where where;
+extern thread_local Where where __attribute__((tls_model("initial-exec")));
 
 // Runs body(argument) once for every thread of every block.
 void launch(Index blocks, Index threads, size_t dynamic_bytes, void (*body)(const void*), const void* argument);
@@ -99,8 +100,9 @@ Array* shared(const void* key, size_t count, size_t item, Site site);
 // Part of the dynamic shared memory; Fault if it reaches past what the launch gave.
 Array* dynamic_shared(size_t first_byte, size_t count, size_t item, Site site);
 
-void check_read(Array* array, int64_t index, Site site);
-void check_write(Array* array, int64_t index, Site site);
+// `count` elements from `index` on.
+void check_read(Array* array, int64_t index, int64_t count, Site site);
+void check_write(Array* array, int64_t index, int64_t count, Site site);
 void check_atomic(Array* array, int64_t index, Site site);
 
 // ---- cp.async

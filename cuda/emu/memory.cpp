@@ -18,13 +18,22 @@ std::string said(const Array* array, int64_t index) {
   return "element " + std::to_string(index) + " of " + std::to_string(array->count) + " in shared memory";
 }
 
-Element& element(Array* array, int64_t index, const char* what, Site site) {
+[[noreturn]] __attribute__((noinline)) void unfit(const Array* array, int64_t index, const char* what, Site site) {
   if (index < 0 || index >= int64_t(array->count))
     fault(std::string("out of bounds: ") + what + " of " + said(array, index), site);
-  Element& e = array->elements[index];
-  if (e.pending > 0)
-    fault(std::string(what) + " of " + said(array, index) + " while a copy to it has not landed", site);
-  return e;
+  fault(std::string(what) + " of " + said(array, index) + " while a copy to it has not landed", site);
+}
+
+inline Element& element(Array* array, int64_t index, const char* what, Site site) {
+  if (uint64_t(index) >= array->count || array->elements[index].pending > 0) unfit(array, index, what, site);
+  return array->elements[index];
+}
+
+[[noreturn]] __attribute__((noinline)) void race(const Array* array, int64_t index, const char* now, const char* before,
+                                                 Site site) {
+  fault(std::string("race: ") + now + " of " + said(array, index) + " that another thread " + before +
+            " without a barrier in between",
+        site);
 }
 
 Array* make(const void* key, size_t count, size_t item) {
@@ -64,30 +73,31 @@ Array* dynamic_shared(size_t first_byte, size_t count, size_t item, Site site) {
   return make(key, count, item);
 }
 
-void check_read(Array* array, int64_t index, Site site) {
-  Element& e = element(array, index, "a read", site);
+void check_read(Array* array, int64_t index, int64_t count, Site site) {
   const Thread& self = this_thread();
-  if (e.written.thread == -1) fault("a read of " + said(array, index) + " that nobody wrote", site);
-  if (!in_order(e.written, self))
-    fault("race: a read of " + said(array, index) + " that another thread wrote without a barrier in between", site);
-  Access& r = e.read;
-  if (r.thread == -1 || r.block_epoch != self.block_epoch) {
-    r = {self.id, self.warp, self.block_epoch, self.warp_epoch};
-    return;
+  for (const int64_t end = index + count; index < end; ++index) {
+    Element& e = element(array, index, "a read", site);
+    if (e.written.thread == -1) fault("a read of " + said(array, index) + " that nobody wrote", site);
+    if (!in_order(e.written, self)) race(array, index, "a read", "wrote", site);
+    Access& r = e.read;
+    if (r.thread == -1 || r.block_epoch != self.block_epoch) {
+      r = {self.id, self.warp, self.block_epoch, self.warp_epoch};
+      continue;
+    }
+    if (r.thread != self.id) r.thread = kSeveral;
+    if (r.warp != self.warp) r.warp = kSeveral;
+    r.warp_epoch = self.warp_epoch;
   }
-  if (r.thread != self.id) r.thread = kSeveral;
-  if (r.warp != self.warp) r.warp = kSeveral;
-  r.warp_epoch = self.warp_epoch;
 }
 
-void check_write(Array* array, int64_t index, Site site) {
-  Element& e = element(array, index, "a write", site);
+void check_write(Array* array, int64_t index, int64_t count, Site site) {
   const Thread& self = this_thread();
-  if (!in_order(e.written, self))
-    fault("race: a write of " + said(array, index) + " that another thread wrote without a barrier in between", site);
-  if (!in_order(e.read, self))
-    fault("race: a write of " + said(array, index) + " that another thread read without a barrier in between", site);
-  note_write(e, self);
+  for (const int64_t end = index + count; index < end; ++index) {
+    Element& e = element(array, index, "a write", site);
+    if (!in_order(e.written, self)) race(array, index, "a write", "wrote", site);
+    if (!in_order(e.read, self)) race(array, index, "a write", "read", site);
+    note_write(e, self);
+  }
 }
 
 void check_atomic(Array* array, int64_t index, Site site) {
@@ -101,10 +111,8 @@ void check_atomic(Array* array, int64_t index, Site site) {
 
 void copy_async(Array* to, int64_t index, int64_t count, const void* from, Site site) {
   Thread& self = this_thread();
-  for (int64_t i = index; i < index + count; ++i) {
-    check_write(to, i, site);  // the places must be free now
-    ++to->elements[i].pending;
-  }
+  check_write(to, index, count, site);  // the places must be free now
+  for (int64_t i = index; i < index + count; ++i) ++to->elements[i].pending;
   self.copies.push_back({to, index, count, from, self.group});
 }
 

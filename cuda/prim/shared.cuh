@@ -19,13 +19,13 @@ class Ref {
  public:
   Ref(emu::Array* array, int64_t index, Site site) : array_(array), index_(index), site_(site) {}
   operator T() const {
-    emu::check_read(array_, index_, site_);
+    emu::check_read(array_, index_, 1, site_);
     T value;
     std::memcpy(&value, array_->data() + index_ * sizeof(T), sizeof(T));
     return value;
   }
   void operator=(T value) {
-    emu::check_write(array_, index_, site_);
+    emu::check_write(array_, index_, 1, site_);
     std::memcpy(array_->data() + index_ * sizeof(T), &value, sizeof(T));
   }
   void operator=(const Ref& other) { *this = T(other); }
@@ -46,14 +46,14 @@ struct Shared {
   // 16 bytes at a 16-byte boundary.
   float4 load4(int64_t i, Site site = Site::current()) const {
     aligned(i, site);
-    for (int64_t j = 0; j < int64_t(16 / sizeof(T)); ++j) emu::check_read(array, first + i + j, site);
+    emu::check_read(array, first + i, 16 / sizeof(T), site);
     float4 value;
     std::memcpy(&value, array->data() + (first + i) * sizeof(T), 16);
     return value;
   }
   void store4(int64_t i, float4 value, Site site = Site::current()) const {
     aligned(i, site);
-    for (int64_t j = 0; j < int64_t(16 / sizeof(T)); ++j) emu::check_write(array, first + i + j, site);
+    emu::check_write(array, first + i, 16 / sizeof(T), site);
     std::memcpy(array->data() + (first + i) * sizeof(T), &value, 16);
   }
   void aligned(int64_t i, Site site) const {

@@ -109,5 +109,5 @@ def test_plans_keep_their_weights():
 
 
 def test_a_name_of_the_cpu_is_unknown_here():
-    with pytest.raises(ValueError, match="allowed on this device are 'auto', .*'implicit_gemm'"):
+    with pytest.raises(ValueError, match=r"allowed on this device are 'auto', .*'implicit_gemm'"):
         omniconv.conv1d(np.ones((1, 1, 4), "f"), np.ones((1, 1, 1), "f"), algorithm="im2win")
