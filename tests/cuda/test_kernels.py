@@ -22,8 +22,8 @@ PROBLEMS = {
     "groups": Problem((40,), (7,), 2, 3, 5, 4, (2,), (2,), ((6, 6),), mode="circular"),
     "volume": Problem((4, 5, 6), (2, 3, 3), 1, 2, 6, 5, padding=((0, 1), (1, 1), (1, 1))),
     "a long sum": Problem((6, 5), (3, 3), 2, 1, 70, 9, padding=((1, 1), (1, 1))),
-    "many pixels": Problem((37, 41), (3, 2), 2, 1, 2, 5),
-    "depthwise": Problem((9, 10), (3, 5), 2, 40, 1, 1, padding=((1, 1), (2, 2))),
+    "many pixels": Problem((37, 41), (3, 2), 1, 1, 2, 5),
+    "depthwise": Problem((9, 10), (3, 5), 2, 7, 1, 1, padding=((1, 1), (2, 2))),
 }
 OPS: dict[str, Callable[..., np.ndarray]] = {
     "forward": lambda p, x, w, g, **how: function("conv{}", p.nd)(x, w, **p.options, **how),
