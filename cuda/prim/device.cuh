@@ -110,4 +110,13 @@ inline void release(Stream stream, void* memory) {
 #endif
 }
 
+// Between host and device in either direction, after everything before it, and done at its end: for checks, not kernels.
+inline void copy(void* to, const void* from, size_t bytes) {
+#if OMNICONV_EMULATED
+  std::memcpy(to, from, bytes);
+#else
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying");
+#endif
+}
+
 }  // namespace omniconv::prim
