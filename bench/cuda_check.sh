@@ -20,29 +20,33 @@ mkdir -p "$results" "$build"
 report=$build/steps.txt
 : >"$report"
 
-# step <limit in seconds> <name> <command...>
+# step <limit in seconds> <name> <command...>: the command may be a function of this file that was exported.
 step() {
   local limit=$1 name=$2 began=$SECONDS status=ok
   shift 2
   printf '\n==== %s ====\n' "$name"
-  timeout "$limit" "$@" || status="failed ($?)"
+  timeout "$limit" bash -uo pipefail -c '"$@"' "$name" "$@" || status="failed ($?)"
   printf '%s\t%d\t%s\n' "$name" $((SECONDS - began)) "$status" | tee -a "$report"
 }
 
 if [[ $dry ]]; then
   export OMNICONV_DEVICE=emu
-  cuda=(-DOMNICONV_CUDA=OFF -DOMNICONV_BUILD_EMULATOR=ON)
 else
   nvidia-smi || { echo "no NVIDIA driver answers" >&2; exit 1; }
-  cuda=(-DOMNICONV_CUDA=ON -DOMNICONV_BUILD_EMULATOR=ON "-DOMNICONV_CUDA_ARCHITECTURES=${ARCHITECTURES:-80-real;90a-real;100-virtual}")
 fi
+export dry build python
 
 compile() {
+  local cuda=ON
+  [[ -z $dry ]] || cuda=OFF
   cmake -G Ninja -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DOMNICONV_BUILD_PYTHON=ON -DOMNICONV_CCACHE=ON \
-    "-DPython_EXECUTABLE=$(command -v "$python")" "${cuda[@]}" && cmake --build "$build" --parallel "$(nproc)"
+    "-DPython_EXECUTABLE=$(command -v "$python")" -DOMNICONV_BUILD_EMULATOR=ON "-DOMNICONV_CUDA=$cuda" \
+    "-DOMNICONV_CUDA_ARCHITECTURES=${ARCHITECTURES:-80-real;90a-real;100-virtual}" &&
+    cmake --build "$build" --parallel "$(nproc)"
 }
 
-step 300 build compile
+export -f compile
+step "${BUILD_LIMIT:-300}" build compile
 export OMNICONV_PLUGIN_PATH=$PWD/$build PYTHONPATH=python
 
 # Small integers through mma and ldmatrix: every element of every fragment, bit for bit.
@@ -56,6 +60,7 @@ fragments() {
       "$build/check_fragments"
   fi
 }
+export -f fragments
 step 60 fragments fragments
 step 120 tests "$python" -m pytest -q bench/cuda/test_cuda.py
 
@@ -70,6 +75,7 @@ sanitize() {
     "$tool" --tool "$check" --error-exitcode 9 "$python" -m bench.cuda.smoke || return
   done
 }
+export -f sanitize
 if [[ $dry ]]; then step 60 smoke "$python" -m bench.cuda.smoke; else step 120 compute-sanitizer sanitize; fi
 
 step 240 timings "$python" -m bench.cuda.race --steps "$report" --results "$results" ${dry:+--dry-run}
