@@ -110,7 +110,8 @@ inline void release(Stream stream, void* memory) {
 #endif
 }
 
-// Between host and device in either direction, after everything before it, and done at its end: for checks, not kernels.
+// Between host and device in either direction, after everything before it, and done at its end: for checks, not
+// kernels.
 inline void copy(void* to, const void* from, size_t bytes) {
 #if OMNICONV_EMULATED
   std::memcpy(to, from, bytes);
