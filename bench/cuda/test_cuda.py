@@ -47,7 +47,7 @@ def test_values_and_repeated_bits(name, op, layout):
 def test_autograd_is_that_of_torch():
     x = torch.randn(2, 6, 9, 8, dtype=torch.float64)
     w, b = torch.randn(8, 3, 3, 3, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
-    ours = [to_device(t).requires_grad_() for t in (x, w, b)]
+    ours = [to_device(t.clone()).requires_grad_() for t in (x, w, b)]
     theirs = [t.clone().requires_grad_() for t in (x, w, b)]
     y = omniconv.torch.conv2d(*ours, padding=1, stride=2, groups=2)
     z = F.conv2d(*theirs, padding=1, stride=2, groups=2)
