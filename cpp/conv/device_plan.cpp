@@ -99,7 +99,9 @@ DevicePlan::DevicePlan(const ConvDesc& desc, const Work& work, const DevicePlugi
 
 DevicePlan::~DevicePlan() {
   DeviceMessage message;
-  if (kept_) plugin_.release(desc_.device.id, nullptr, kept_, &message);
+  if (!kept_) return;
+  plugin_.settle(desc_.device.id, &message);  // runs in any stream may still read them
+  plugin_.release(desc_.device.id, nullptr, kept_, &message);
 }
 
 size_t DevicePlan::padded_bytes() const {
@@ -136,6 +138,7 @@ void DevicePlan::pack(const TensorView& weight, void* stream) {
   if (!memory) check(plugin_.allocate(desc_.device.id, stream, packed_bytes_, &memory, &message), message);
   pack_into(weight, static_cast<char*>(memory), stream);
   kept_ = static_cast<char*>(memory);
+  check(plugin_.settle(desc_.device.id, &message), message);  // runs may come in any stream
 }
 
 void DevicePlan::run_phases(DeviceCall call, char* packed, char* workspace) const {

@@ -35,6 +35,9 @@ struct DevicePlugin {
   // put there after the release. A stream is a cudaStream_t; null is the legacy default stream.
   int (*allocate)(int device, void* stream, size_t bytes, void** memory, DeviceMessage* message);
   int (*release)(int device, void* stream, void* memory, DeviceMessage* message);
+  // Comes back when all streams of the device have done what was put into them. For making and ending plans, never a
+  // run.
+  int (*settle)(int device, DeviceMessage* message);
 
   const conv::DeviceConv* conv;
 };

@@ -24,6 +24,12 @@ const DevicePlugin kPlugin = {
         prim::release(stream, memory);
       });
     },
+    [](int device, DeviceMessage* message) {
+      return prim::guarded(message, [&] {
+        const prim::On scope(device);
+        prim::settle();
+      });
+    },
     &kConv,
 };
 

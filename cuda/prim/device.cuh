@@ -110,6 +110,12 @@ inline void release(Stream stream, void* memory) {
 #endif
 }
 
+inline void settle() {
+#if !OMNICONV_EMULATED
+  check(cudaDeviceSynchronize(), "waiting for the device");
+#endif
+}
+
 // Between host and device in either direction, after everything before it, and done at its end: for checks, not
 // kernels.
 inline void copy(void* to, const void* from, size_t bytes) {

@@ -112,3 +112,22 @@ def test_jax_on_a_gpu_is_declined():
     x = types.SimpleNamespace(devices=lambda: [types.SimpleNamespace(platform="gpu")])
     with pytest.raises(NotImplementedError, match="x is a JAX array on gpu"):
         device.name_of("jax", x, "x")
+
+
+def test_the_bindings_take_what_is_handed_over():
+    """An exporter of another stream; host memory has none."""
+    plan = _core.ConvPlan(spec_of("forward", "float32", (1, 1, 4), (1, 1, 1)).desc())
+    x, w, out = np.arange(4, dtype="f").reshape(1, 1, 4), np.full((1, 1, 1), 2, "f"), np.empty((1, 1, 4), "f")
+    plan.run(*(device.OnStream(a, None) for a in (x, w, out)))
+    assert np.array_equal(out, 2 * x)
+
+
+def test_a_run_in_memory_of_the_caller():
+    plan = _core.ConvPlan(spec_of("forward", "float32", (1, 1, 4), (1, 1, 1)).desc())
+    x, w, out = np.arange(4, dtype="f").reshape(1, 1, 4), np.full((1, 1, 1), 2, "f"), np.empty((1, 1, 4), "f")
+    room = np.empty(plan.workspace_bytes // 4 + 64, "f")
+    room = room[-room.ctypes.data % 64 // 4 :]
+    plan.run(x, w, out, workspace=room)
+    assert np.array_equal(out, 2 * x)
+    with pytest.raises(ValueError, match="workspace"):
+        plan.run(x, w, out, workspace=room[:1])

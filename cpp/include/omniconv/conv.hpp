@@ -98,7 +98,7 @@ class OMNICONV_API ConvPlan {
   ConvPlan(ConvPlan&&) noexcept;
   ConvPlan& operator=(ConvPlan&&) noexcept;
 
-  // Packs the weights once; later runs need no `b`. On a CUDA device in the order of `stream`.
+  // Packs the weights once; later runs need no `b`. On a CUDA device after what is in `stream`; waits.
   void pack(const TensorView& weight, void* stream = nullptr);
 
   // Allocates from the calling thread's arena, on a CUDA device in the order of the stream; see the other form for none
