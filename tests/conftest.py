@@ -19,7 +19,19 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.load_profile("omniconv")
+# An emulated thread is not as quick as a vector lane.
+settings.register_profile("emulated", settings.get_profile("omniconv"), max_examples=6)
+EMULATED = omniconv.array_device() == "emu"
+settings.load_profile("emulated" if EMULATED else "omniconv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under the emulator no test takes more examples than the profile, whatever its own settings say."""
+    for item in items if EMULATED else []:
+        test = getattr(item, "obj", None)
+        own = getattr(test, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            test._hypothesis_internal_use_settings = settings(own, max_examples=min(own.max_examples, 6))
 
 
 @pytest.fixture(autouse=True)

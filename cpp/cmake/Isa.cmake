@@ -34,6 +34,12 @@ foreach(_isa IN LISTS OMNICONV_ISAS)
   list(APPEND OMNICONV_ISA_DEFINITIONS ${_definition})
 endforeach()
 
+# For test programs that never leave the machine they are compiled on: without an FMA instruction the emulator would
+# call a function for each multiply-add.
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-march=native _native)
+set(OMNICONV_THIS_MACHINE_FLAGS $<$<BOOL:${_native}>:-march=native>)
+
 # omniconv_set_isa(<target> <isa> <absolute file>...)
 # Compiles files of <target> for one level. They see OMNICONV_ISA_NS, the namespace their code has to live in: two
 # levels' copies of one template must never share a name, or the linker would keep one of them for everybody.

@@ -24,6 +24,7 @@ ConvDesc& ConvDesc::take_shapes(const TensorView& x, const TensorView& w) {
   x_shape.assign(x.shape.begin(), x.shape.begin() + x.ndim);
   w_shape.assign(w.shape.begin(), w.shape.begin() + w.ndim);
   dtype = x.dtype;
+  device = x.device;
   spatial = w.ndim - 2;
   channels_last |= x.ndim > 1 && x.strides[1] == 1;
   return *this;

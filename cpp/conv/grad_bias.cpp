@@ -1,5 +1,7 @@
 // conv/grad_bias.cpp -- gradient of the bias: the gradient summed over everything but channels
+#include "conv/device_plan.hpp"
 #include "conv/operands.hpp"
+#include "core/device.hpp"
 #include "core/thread_pool.hpp"
 #include "omniconv/conv.hpp"
 
@@ -25,12 +27,17 @@ void sum_channels(const TensorView& grad, const TensorView& out) {
 
 }  // namespace
 
-void conv_grad_bias(const TensorView& grad, const TensorView& out) {
+void conv_grad_bias(const TensorView& grad, const TensorView& out, void* stream) {
   if (grad.ndim < 3 || grad.ndim > 5)
     throw Error(Code::invalid_argument,
                 "grad has " + std::to_string(grad.ndim) + " dimensions; allowed are 3 to 5: batch, channels, spatial");
   conv::check_shape("out", out, grad.dtype, {&grad.shape[1], 1});
+  conv::check_device("out", out, grad.device);
   conv::check_apart(out, "grad", grad);
+  if (const DevicePlugin* plugin = plugin_of(grad.device)) {
+    if (out.size() > 0) conv::device_grad_bias(*plugin, grad, out, stream);
+    return;
+  }
   if (grad.dtype == DType::float32)
     sum_channels<float>(grad, out);
   else

@@ -57,6 +57,12 @@ void check_shape(const char* name, const TensorView& v, DType dtype, std::span<c
   if (!v.data && v.size() > 0) throw Error(Code::invalid_argument, who + " has no data");
 }
 
+void check_device(const char* name, const TensorView& v, Device device) {
+  if (v.defined() && v.device != device)
+    throw Error(Code::invalid_argument, std::string(name) + " is on " + omniconv::name(v.device) +
+                                            "; the other arrays are on " + omniconv::name(device));
+}
+
 void check_apart(const TensorView& out, const char* name, const TensorView& in) {
   if (!in.defined() || in.size() == 0 || out.size() == 0) return;
   const char *a, *b, *c, *d;
@@ -68,6 +74,7 @@ void check_apart(const TensorView& out, const char* name, const TensorView& in) 
 
 void check_weight(const ConvDesc& desc, const TensorView& weight) {
   check_shape("weight", weight, desc.dtype, desc.w_shape);
+  check_device("weight", weight, desc.device);
 }
 
 void check_operands(const ConvDesc& desc, std::span<const int64_t> y, const ConvOperands& o, bool packed) {
@@ -91,6 +98,12 @@ void check_operands(const ConvDesc& desc, std::span<const int64_t> y, const Conv
   if (o.bias.defined()) check_shape("bias", o.bias, desc.dtype, channels);
   if (o.scale.defined()) check_shape("scale", o.scale, desc.dtype, channels);
   if (o.residual.defined()) check_shape("residual", o.residual, desc.dtype, out);
+  check_device(a, o.a, desc.device);
+  check_device(grad_weight ? "x" : "weight", o.b, desc.device);
+  check_device("out", o.out, desc.device);
+  check_device("bias", o.bias, desc.device);
+  check_device("scale", o.scale, desc.device);
+  check_device("residual", o.residual, desc.device);
   check_apart(o.out, a, o.a);
   check_apart(o.out, grad_weight ? "x" : "weight", o.b);
   check_apart(o.out, "bias", o.bias);

@@ -12,6 +12,7 @@ namespace omniconv::conv {
 // `y_shape`: conv_output_shape(desc). Allocates nothing but an error's message.
 void check_operands(const ConvDesc& desc, std::span<const int64_t> y_shape, const ConvOperands& o, bool packed);
 void check_shape(const char* name, const TensorView& v, DType dtype, std::span<const int64_t> shape);
+void check_device(const char* name, const TensorView& v, Device device);
 void check_apart(const TensorView& out, const char* name, const TensorView& in);
 void check_weight(const ConvDesc& desc, const TensorView& weight);
 

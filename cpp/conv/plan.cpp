@@ -5,7 +5,10 @@
 
 #include "conv/algorithm.hpp"
 #include "conv/blocks.hpp"
+#include "conv/device_plan.hpp"
 #include "conv/operands.hpp"
+#include "conv/work.hpp"
+#include "core/device.hpp"
 #include "core/thread_pool.hpp"
 #include "core/workspace.hpp"
 #include "omniconv/conv.hpp"
@@ -22,34 +25,12 @@ using conv::Phase;
 using conv::Problem;
 using conv::Target;
 using conv::WeightView;
+using conv::Work;
 
 namespace {
 
 constexpr const char* kReference = "reference";
 constexpr double kCyclesPerSecond = 2e9;
-
-// The forward problems a description comes down to (none for grad_weight), and what surrounds them.
-struct Work {
-  Problem problem;
-  std::vector<Phase> phases;
-  bool covered = true;  // the phases write every output
-  bool folded = false;  // the phases write the padded input; the border is folded in afterwards
-};
-
-Work make_work(const ConvDesc& desc) {
-  Work work;
-  work.problem = conv::make_problem(desc);
-  if (desc.op == ConvOp::forward) {
-    Phase whole;
-    whole.problem = work.problem;
-    work.phases.push_back(whole);
-  } else if (desc.op == ConvOp::grad_input) {
-    work.folded = desc.padding_mode != PaddingMode::zeros;
-    work.phases =
-        conv::input_gradient_phases(work.folded ? conv::padded_problem(work.problem) : work.problem, &work.covered);
-  }
-  return work;
-}
 
 std::string decline(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout,
                     const conv::Kernels& kernels) {
@@ -84,13 +65,6 @@ double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layou
 // One multiply-add in four cycles: loads, border tests and a dependent addition.
 double reference_cost(const Problem& p, int threads) { return p.flops() * 2 / threads / kCyclesPerSecond; }
 
-// The same for one image.
-Work one_image(Work work) {
-  work.problem.batch = 1;
-  for (Phase& phase : work.phases) phase.problem.batch = 1;
-  return work;
-}
-
 // Every algorithm with what it says, the one to take first. The order follows the cost of one image, and among
 // algorithms with the same bits that of the best of them in any layout: so bits depend neither on batch nor on layout.
 std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout layout, Target target) {
@@ -100,7 +74,7 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     double rank, cost;
   };
   std::vector<Entry> all;
-  const Work image = one_image(work);
+  const Work image = conv::one_image(work);
   double best = reference_cost(image.problem, target.threads);
   for (int i = 0; i < conv::kAlgorithmCount; ++i) {
     const Algorithm& a = *conv::kAlgorithms[i];
@@ -164,26 +138,40 @@ std::vector<int64_t> conv_output_shape(const ConvDesc& desc) {
   return shape;
 }
 
-std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc) {
-  return survey(desc, make_work(desc), {desc.channels_last}, {conv::kernels(), num_threads()});
+namespace {
+
+// Whoever computes on the device of the description.
+std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work) {
+  if (const DevicePlugin* plugin = plugin_of(desc.device)) return conv::DevicePlan::survey(desc, work, *plugin);
+  return survey(desc, work, {desc.channels_last}, {conv::kernels(), num_threads()});
 }
+
+}  // namespace
+
+std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc) { return survey(desc, conv::make_work(desc)); }
 
 struct ConvPlan::Impl {
   ConvDesc desc;
   Work work;
   const conv::Kernels& kernels = conv::kernels();
-  const Algorithm* chosen[2];  // by Layout::channels_contiguous; nullptr: the reference
+  const Algorithm* chosen[2] = {};  // by Layout::channels_contiguous; nullptr: the reference
   std::string declined[2];
   std::vector<int64_t> y_shape = conv_output_shape(desc);
   std::string algorithm;
   std::vector<size_t> packed_at;  // floats before the weights of each phase
   size_t packed_floats = 0;
   AlignedBuffer packed;
-  std::vector<char> reference_weight;  // a copy of the weights, when the reference runs and pack() was called
+  std::vector<char> reference_weight;        // a copy of the weights, when the reference runs and pack() was called
+  std::unique_ptr<conv::DevicePlan> device;  // all of the above is for the CPU's own kernels; this one replaces it
 
   Target target(int threads) const { return {kernels, threads}; }
 
-  explicit Impl(const ConvDesc& d) : desc(d), work(make_work(d)) {
+  explicit Impl(const ConvDesc& d) : desc(d), work(conv::make_work(d)) {
+    if (const DevicePlugin* plugin = plugin_of(desc.device)) {
+      device = std::make_unique<conv::DevicePlan>(desc, work, *plugin);
+      algorithm = device->algorithm();
+      return;
+    }
     const Target t = target(num_threads());
     for (int last = 0; last < 2; ++last) chosen[last] = choose(desc, work, {last == 1}, t, &declined[last]);
     const Algorithm* expected = chosen[desc.channels_last];
@@ -217,6 +205,7 @@ struct ConvPlan::Impl {
   }
 
   size_t workspace_bytes(int threads) const {
+    if (device) return device->workspace_bytes();
     size_t most = 0;
     for (int last = 0; last < 2; ++last)
       if (chosen[last] && declined[last].empty())
@@ -226,35 +215,12 @@ struct ConvPlan::Impl {
            most;
   }
 
-  // The weights of a phase inside the weights of the forward convolution.
-  WeightView weight_view(const Phase& phase, const TensorView& w) const {
-    const Problem& p = work.problem;
-    WeightView v;
-    v.group = p.co * w.strides[0];
-    v.co = w.strides[0];
-    v.ci = w.strides[1];
-    if (desc.op == ConvOp::grad_input) std::swap(v.co, v.ci);
-    for (int i = 0; i < desc.spatial; ++i) {
-      const int axis = kAxes - desc.spatial + i;
-      v.offset += phase.first_tap[axis] * w.strides[2 + i];
-      v.tap[axis] = phase.tap_step[axis] * w.strides[2 + i];
-    }
-    // An axis of one tap may have any stride; the canonical one lets dense weights be seen as dense.
-    int64_t dense = 1;
-    for (int axis = kAxes - 1; axis >= 0; --axis) {
-      if (phase.problem.axis[axis].taps == 1) v.tap[axis] = dense;
-      dense *= phase.problem.axis[axis].taps;
-    }
-    if (phase.problem.ci == 1) v.ci = dense;
-    return v;
-  }
-
   // `own`: the algorithm that wants its own form too, if any.
   void pack_into(const TensorView& w, float* to, const Algorithm* own) const {
     for (size_t i = 0; i < work.phases.size(); ++i) {
       const Phase& phase = work.phases[i];
-      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data), weight_view(phase, w),
-                         to + packed_at[i]);
+      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data),
+                         conv::weight_view(desc, work, phase, w), to + packed_at[i]);
       float* panels = to + packed_at[i];
       if (own && own->pack_extra)
         own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
@@ -279,7 +245,7 @@ void ConvPlan::Impl::run_reference(const ConvOperands& o, const T* bias, const T
   m.as = conv::strides_of(o.a);
   m.b = static_cast<const T*>(o.b.data);
   if (grad_weight) m.bs = conv::strides_of(o.b);
-  m.view = weight_view(whole, grad_weight ? o.out : o.b);
+  m.view = conv::weight_view(desc, work, whole, grad_weight ? o.out : o.b);
   if (desc.op == ConvOp::grad_input) std::swap(m.view.co, m.view.ci);  // the reference keeps the forward names
   m.out = static_cast<T*>(o.out.data);
   m.os = conv::strides_of(o.out);
@@ -325,8 +291,8 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
     m.xs = conv::strides_of(o.b);
     m.y = static_cast<float*>(o.a.data);
     m.ys = conv::strides_of(o.a);
-    return a.grad_weight->run(
-        {work.problem, m, static_cast<float*>(o.out.data), weight_view(whole, o.out), workspace, target(threads)});
+    return a.grad_weight->run({work.problem, m, static_cast<float*>(o.out.data),
+                               conv::weight_view(desc, work, whole, o.out), workspace, target(threads)});
   }
   m.x = static_cast<const float*>(o.a.data);
   m.xs = conv::strides_of(o.a);
@@ -358,8 +324,9 @@ void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int thre
   ConvOperands o = operands;
   if (!reference_weight.empty())
     o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
-  conv::check_operands(desc, y_shape, o, packed.data() != nullptr);
+  conv::check_operands(desc, y_shape, o, device ? device->packed() : packed.data() != nullptr);
   if (o.out.size() == 0) return;
+  if (device) return device->run(o, workspace);
   const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
   const Algorithm* a = chosen[contiguous];
   if (!declined[contiguous].empty())
@@ -385,11 +352,12 @@ ConvPlan::~ConvPlan() = default;
 ConvPlan::ConvPlan(ConvPlan&&) noexcept = default;
 ConvPlan& ConvPlan::operator=(ConvPlan&&) noexcept = default;
 
-void ConvPlan::pack(const TensorView& weight) {
+void ConvPlan::pack(const TensorView& weight, void* stream) {
   Impl& s = *impl_;
   if (s.desc.op == ConvOp::grad_weight)
     throw Error(Code::invalid_argument, "the gradient of the weights has no weights to pack");
   conv::check_weight(s.desc, weight);
+  if (s.device) return s.device->pack(weight, stream);
   if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1]) s.reference_weight = conv::dense_copy(weight);
   if (s.packed_floats == 0) return;
   AlignedBuffer packed(s.packed_floats * sizeof(float));
@@ -398,6 +366,7 @@ void ConvPlan::pack(const TensorView& weight) {
 }
 
 void ConvPlan::run(const ConvOperands& operands) const {
+  if (impl_->device) return impl_->run(operands, nullptr, 1);
   const int threads = num_threads();
   const ScopedWorkspace scratch(impl_->workspace_bytes(threads));
   impl_->run(operands, static_cast<char*>(scratch.data()), threads);
@@ -417,7 +386,10 @@ void ConvPlan::run(const ConvOperands& operands, void* workspace, size_t bytes) 
 const ConvDesc& ConvPlan::desc() const { return impl_->desc; }
 const std::string& ConvPlan::algorithm() const { return impl_->algorithm; }
 size_t ConvPlan::workspace_bytes() const { return impl_->workspace_bytes(num_threads()); }
-size_t ConvPlan::packed_bytes() const { return impl_->packed.size() + impl_->reference_weight.size(); }
+size_t ConvPlan::packed_bytes() const {
+  if (impl_->device) return impl_->device->packed_bytes();
+  return impl_->packed.size() + impl_->reference_weight.size();
+}
 double ConvPlan::flops() const { return impl_->work.problem.flops(); }
 
 std::vector<int64_t> ConvPlan::output_shape() const {
@@ -441,7 +413,7 @@ std::string ConvPlan::explain() const {
                 p.flops() * 1e-9, (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(),
                 s.work.phases.size(), num_threads());
   text += line;
-  for (const AlgorithmInfo& a : survey(s.desc, s.work, {s.desc.channels_last}, s.target(num_threads()))) {
+  for (const AlgorithmInfo& a : survey(s.desc, s.work)) {
     if (a.usable)
       std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n",
                     a.name == s.algorithm ? "*" : " ", a.name.c_str(), a.cost * 1e3,

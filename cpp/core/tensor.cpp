@@ -43,15 +43,21 @@ void check_sizes(const TensorView& v, const std::string& who) {
 
 }  // namespace
 
-TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument) {
+TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument, On allowed) {
   const std::string who = argument;
-  if (t.device.device_type != kDLCPU)
-    throw Error(Code::not_supported, who + " is on device type " + std::to_string(int(t.device.device_type)) +
-                                         "; only the CPU is supported");
+  // Pinned host memory is host memory; managed memory belongs to the GPU that it names.
+  const DLDeviceType type = t.device.device_type == kDLCUDAHost      ? kDLCPU
+                            : t.device.device_type == kDLCUDAManaged ? kDLCUDA
+                                                                     : t.device.device_type;
+  if (type != kDLCPU && !(type == kDLCUDA && allowed == On::cpu_or_cuda))
+    throw Error(Code::not_supported,
+                who + " is on device type " + std::to_string(int(t.device.device_type)) +
+                    (allowed == On::cpu ? "; only the CPU is supported" : "; the CPU and CUDA are supported"));
   if (t.ndim < 1 || t.ndim > kMaxDims)
     throw Error(Code::invalid_argument, who + " has " + std::to_string(t.ndim) + " dimensions; allowed are 1 to 8");
   if (!t.shape) throw Error(Code::invalid_argument, who + " has no shape");
   TensorView v;
+  v.device = {type, type == kDLCPU ? 0 : t.device.device_id};
   if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 32)
     v.dtype = DType::float32;
   else if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 64)

@@ -11,6 +11,20 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
+constexpr auto kAnyDevice = TensorView::On::cpu_or_cuda;
+
+// A cudaStream_t as the integer that frameworks show it as. DLPack's 1 is the legacy default stream.
+void* stream_of(uintptr_t stream) { return reinterpret_cast<void*>(stream); }
+
+// "cpu" or "cuda:<index>".
+Device parse_device(const std::string& text) {
+  if (text == "cpu") return {};
+  if (text.rfind("cuda:", 0) == 0 && text.size() > 5 && text.size() < 10 &&
+      text.find_first_not_of("0123456789", 5) == std::string::npos)
+    return {kDLCUDA, std::stoi(text.substr(5))};
+  throw Error(Code::invalid_argument, "device is '" + text + "'; allowed are 'cpu' and 'cuda:<index>'");
+}
+
 ConvOp parse_op(const std::string& text) {
   if (text == "forward") return ConvOp::forward;
   if (text == "grad_input") return ConvOp::grad_input;
@@ -37,7 +51,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
                    const Shape& stride, const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi,
                    const Shape& output_padding, int64_t groups, const std::string& padding_mode,
                    const std::string& activation, double negative_slope, const std::string& precision,
-                   bool channels_last, const std::string& algorithm, bool weights_change) {
+                   bool channels_last, const std::string& algorithm, const std::string& device, bool weights_change) {
   ConvDesc d;
   d.op = parse_op(op);
   d.dtype = parse_dtype(dtype);
@@ -56,6 +70,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   d.precision = parse_precision(precision);
   d.channels_last = channels_last;
   d.algorithm = algorithm;
+  d.device = parse_device(device);
   d.weights_change = weights_change;
   return d;
 }
@@ -64,7 +79,7 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   nb::arg("op"), nb::arg("dtype"), nb::arg("x_shape"), nb::arg("w_shape"), nb::arg("stride"), nb::arg("dilation"), \
       nb::arg("pad_lo"), nb::arg("pad_hi"), nb::arg("output_padding"), nb::arg("groups"), nb::arg("padding_mode"), \
       nb::arg("activation"), nb::arg("negative_slope"), nb::arg("precision"), nb::arg("channels_last"),            \
-      nb::arg("algorithm"), nb::arg("weights_change") = false
+      nb::arg("algorithm"), nb::arg("device") = "cpu", nb::arg("weights_change") = false
 
 }  // namespace
 
@@ -86,42 +101,46 @@ void bind_conv(nb::module_& m) {
       "(name, usable, reason, workspace_bytes, predicted seconds) of every algorithm, the best first.");
   m.def(
       "conv_grad_bias",
-      [](nb::handle grad, nb::handle out, bool channels_last) {
-        const Input g(grad, "grad", channels_last);
-        const Output o(out, "out");
+      [](nb::handle grad, nb::handle out, bool channels_last, uintptr_t stream) {
+        const Input g(grad, "grad", channels_last, kAnyDevice);
+        const Output o(out, "out", false, kAnyDevice);
         if (!g.view().defined()) throw Error(Code::type_error, "grad is None; expected is an array");
         nb::gil_scoped_release free;
-        conv_grad_bias(g.view(), o.view());
+        conv_grad_bias(g.view(), o.view(), stream_of(stream));
       },
-      nb::arg("grad").none(), nb::arg("out"), nb::arg("channels_last") = false);
+      nb::arg("grad").none(), nb::arg("out"), nb::arg("channels_last") = false, nb::arg("stream") = 0);
 
   nb::class_<ConvPlan>(m, "ConvPlan")
       .def(nb::init<const ConvDesc&>(), nb::arg("desc"))
       .def(
           "pack",
-          [](ConvPlan& plan, nb::handle weight) {
-            const Input w(weight, "weight");
+          [](ConvPlan& plan, nb::handle weight, uintptr_t stream) {
+            const Input w(weight, "weight", false, kAnyDevice);
             nb::gil_scoped_release free;
-            plan.pack(w.view());
+            plan.pack(w.view(), stream_of(stream));
           },
-          nb::arg("weight"))
+          nb::arg("weight"), nb::arg("stream") = 0)
       .def(
           "run",
           [](const ConvPlan& plan, nb::handle a, nb::handle b, nb::handle out, nb::handle bias, nb::handle scale,
-             nb::handle residual, bool channels_last) {
+             nb::handle residual, bool channels_last, uintptr_t stream, nb::handle workspace) {
             const ConvOp op = plan.desc().op;
             const bool grad_weight = op == ConvOp::grad_weight;
-            const Input a_(a, op == ConvOp::forward ? "x" : "grad", channels_last);
-            const Input b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last);
-            const Output out_(out, "out", !grad_weight && channels_last);
-            const Input bias_(bias, "bias"), scale_(scale, "scale"), residual_(residual, "residual", channels_last);
-            const ConvOperands o{a_.view(), b_.view(), out_.view(), bias_.view(), scale_.view(), residual_.view()};
+            const Input a_(a, op == ConvOp::forward ? "x" : "grad", channels_last, kAnyDevice);
+            const Input b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last, kAnyDevice);
+            const Output out_(out, "out", !grad_weight && channels_last, kAnyDevice);
+            const Input bias_(bias, "bias", false, kAnyDevice), scale_(scale, "scale", false, kAnyDevice),
+                residual_(residual, "residual", channels_last, kAnyDevice);
+            const Output room(workspace, "workspace", false, kAnyDevice);
+            const ConvOperands o{a_.view(),     b_.view(),        out_.view(),      bias_.view(),
+                                 scale_.view(), residual_.view(), stream_of(stream)};
             nb::gil_scoped_release free;
-            plan.run(o);
+            if (!room.view().defined()) return plan.run(o);
+            plan.run(o, room.view().data, size_t(room.view().size() * room.view().item_size()));
           },
           nb::arg("a").none(), nb::arg("b").none(), nb::arg("out").none(), nb::arg("bias").none() = nb::none(),
           nb::arg("scale").none() = nb::none(), nb::arg("residual").none() = nb::none(),
-          nb::arg("channels_last") = false)
+          nb::arg("channels_last") = false, nb::arg("stream") = 0, nb::arg("workspace").none() = nb::none())
       .def("explain", &ConvPlan::explain)
       .def_prop_ro(
           "input_shape",

@@ -50,6 +50,14 @@ NB_MODULE(_core, m) {
     for (omniconv::Isa isa : omniconv::available_isas()) names.emplace_back(name(isa));
     return names;
   });
+  m.def("array_device", &omniconv::array_device);
+  m.def(
+      "cuda_report",
+      [] {
+        const omniconv::CudaReport report = omniconv::cuda_report();
+        return nb::make_tuple(report.plugin, report.reason, report.devices);
+      },
+      "(file of the plugin, why CUDA cannot be used or '', a line for each device)");
   omniconv::bindings::bind_bessel(m);
   omniconv::bindings::bind_conv(m);
   omniconv::bindings::bind_fft(m);

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from omniconv.device import CPU, handed_over, name_of
+
 if TYPE_CHECKING:
     import numpy as np
 else:
@@ -31,10 +33,11 @@ FLOATS = ("float32", "float64")
 class Described(NamedTuple):
     """What an operation needs to know of an array before it runs."""
 
-    kind: str  # "numpy", "torch" or "jax"
+    kind: str  # "numpy", "torch", "jax" or "cupy"
     shape: tuple[int, ...]
     dtype: str
     channels_last: bool  # axis 1 is the one that is contiguous
+    device: str = CPU  # or "cuda:<index>"
 
 
 def said(value: Any) -> str:
@@ -53,7 +56,7 @@ def _is_instance(array: Any, module: str, name: str) -> bool:
 
 
 def kind_of(array: Any, argument: str) -> str:
-    """``"numpy"``, ``"torch"`` or ``"jax"``; any other DLPack exporter counts as NumPy. TypeError for the rest."""
+    """``"numpy"``, ``"torch"``, ``"jax"`` or ``"cupy"``; other DLPack exporters count as NumPy. Else TypeError."""
     if isinstance(array, np.ndarray):
         if _is_instance(array, "numpy.ma", "MaskedArray"):
             raise TypeError(f"{argument} is a masked array, and masks are not supported; pass its data, or fill it")
@@ -64,6 +67,8 @@ def kind_of(array: Any, argument: str) -> str:
         if _is_instance(array, "jax.core", "Tracer"):
             raise TypeError(f"{argument} is being traced by JAX; inside jit use the functions of omniconv.jax")
         return "jax"
+    if _is_instance(array, "cupy", "ndarray"):
+        return "cupy"
     if hasattr(array, "__dlpack__") and not isinstance(array, type):
         return "numpy"
     raise TypeError(f"{argument} is a {type(array).__name__}; expected is an array that supports DLPack")
@@ -95,11 +100,14 @@ def export(array: Any, argument: str) -> Any:
                 f"{argument} requires grad, and omniconv's functions record no gradient: "
                 "use omniconv.torch, or pass a detached tensor"
             )
-        if array.device.type != "cpu":
-            raise NotImplementedError(f"{argument} is on device {array.device}; supported is the CPU")
+        device = name_of(kind, array, argument)
         _check_torch(array, argument)
-        return array.detach().resolve_neg().resolve_conj()
+        plain = array.detach().resolve_neg().resolve_conj()
+        return plain if device == CPU else handed_over(kind, plain, device)
+    if kind == "cupy":
+        return handed_over(kind, array, name_of(kind, array, argument))
     if kind == "jax":
+        name_of(kind, array, argument)
         return np.asarray(array)
     if isinstance(array, np.ndarray):
         if not array.dtype.isnative or any(s % array.itemsize for s in array.strides):
@@ -126,7 +134,7 @@ def describe(array: Any, argument: str) -> Described:
     if kind != "jax" and len(shape) > 2 and shape[1] > 1:
         stride = array.stride(1) if kind == "torch" else array.strides[1] // array.itemsize
         channels_last = stride == 1
-    return Described(kind, shape, dtype, channels_last)
+    return Described(kind, shape, dtype, channels_last, name_of(kind, array, argument))
 
 
 def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
@@ -138,8 +146,13 @@ def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
     try:
         if like.kind == "torch":
             torch = sys.modules["torch"]
-            out = torch.empty(order, dtype=getattr(torch, like.dtype))
+            out = torch.empty(order, dtype=getattr(torch, like.dtype), device=like.device)
             return out.movedim(-1, 1) if channels_last else out
+        if like.kind == "cupy":
+            cupy = sys.modules["cupy"]
+            with cupy.cuda.Device(int(like.device.removeprefix("cuda:"))):
+                out = cupy.empty(order, dtype=like.dtype)
+            return cupy.moveaxis(out, -1, 1) if channels_last else out
         out = np.empty(order, dtype=like.dtype)
         return np.moveaxis(out, -1, 1) if channels_last else out
     except (MemoryError, RuntimeError, ValueError) as error:

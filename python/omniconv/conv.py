@@ -26,6 +26,7 @@ from omniconv.conv_spec import (
     shape_of,
     spec_of,
 )  # fmt: skip
+from omniconv.device import CPU, current_stream, scratch
 
 __all__ = [
     "Algorithm",
@@ -100,7 +101,9 @@ def _run(
         if last and not weight_shaped:
             result = permuted(result)
     small = [None if v is None else export(v, n) for n, v in (("bias", bias), ("scale", scale), ("residual", residual))]
-    plan.run(a, b, export(result, "out"), *small, last)
+    room = scratch(like.kind, like.device, 0 if like.device == CPU else plan.workspace_bytes)
+    stream = current_stream(like.kind, like.device)
+    plan.run(a, b, export(result, "out"), *small, last, stream=stream, workspace=room)
     return out if out is not None else finish(like, result)
 
 
@@ -135,7 +138,9 @@ def _forward(
     check_rank(w.shape, spatial, "weight", W_ORDER)
     _same_dtype(w, "weight", like, "x")
     shape = _first(like.shape) if last else like.shape
-    spec = spec_of("forward", like.dtype, shape, w.shape, channels_last=last or like.channels_last, **options)
+    spec = spec_of(
+        "forward", like.dtype, shape, w.shape, channels_last=last or like.channels_last, device=like.device, **options
+    )
     x, weight = export(x, "x"), export(weight, "weight")
     return _run(plan_of(spec), like, x, weight, last=last, out=out, bias=bias, scale=scale, residual=residual)
 
@@ -162,7 +167,15 @@ def _grad_input(
     shape = shape_of(input_shape, "input_shape")
     check_rank(shape, spatial, "input_shape", X_ORDER)
     shape = _first(shape) if last else shape
-    spec = spec_of("grad_input", like.dtype, shape, w.shape, channels_last=last or like.channels_last, **options)
+    spec = spec_of(
+        "grad_input",
+        like.dtype,
+        shape,
+        w.shape,
+        channels_last=last or like.channels_last,
+        device=like.device,
+        **options,
+    )
     grad, weight = export(grad, name), export(weight, "weight")
     extra = {"bias": bias, "scale": scale, "residual": residual}
     return _run(plan_of(spec), like, grad, weight, name=name, last=last, out=out, **extra)
@@ -192,7 +205,14 @@ def _grad_weight(
         groups = per_axis(groups, "groups", 1, 1)[0]
         w_shape = (grad_shape[1], x_shape[1] // groups, *size)
     spec = spec_of(
-        "grad_weight", like.dtype, x_shape, w_shape, groups=groups, channels_last=last or xd.channels_last, **options
+        "grad_weight",
+        like.dtype,
+        x_shape,
+        w_shape,
+        groups=groups,
+        channels_last=last or xd.channels_last,
+        device=like.device,
+        **options,
     )
     grad, x = export(grad, "grad"), export(x, "x")
     return _run(plan_of(spec), like, grad, x, name="grad", last=last, out=out, weight_shaped=True)
@@ -459,7 +479,7 @@ def conv_grad_bias(grad: Any, *, layout: str | None = None, out: Any = None) -> 
     if out is not None:
         check_out(out)
     result = empty(like, (like.shape[-1 if last else 1],), False) if out is None else out
-    _core.conv_grad_bias(export(grad, "grad"), export(result, "out"), last)
+    _core.conv_grad_bias(export(grad, "grad"), export(result, "out"), last, current_stream(like.kind, like.device))
     return out if out is not None else finish(like, result)
 
 
@@ -480,6 +500,7 @@ def algorithms(
     op: str = "forward",
     dtype: str = "float32",
     layout: str | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> list[Algorithm]:
     """Every algorithm for a problem, the one that "auto" takes first, with the reasons of those that decline.
@@ -490,6 +511,8 @@ def algorithms(
         Shapes of the convolution's x, in the order that `layout` says, and weight.
     op : "forward", "grad_input" or "grad_weight"
     dtype : "float32" or "float64"
+    device : "cpu" or "cuda:<index>"
+        Where the arrays are.
     **options
         stride, padding, padding_mode, dilation, groups, precision, as in `omniconv.conv`.
     """
@@ -500,7 +523,7 @@ def algorithms(
     x = shape_of(x_shape, "x_shape")
     check_rank(x, len(w) - 2, "x_shape", X_ORDER)
     dtype = getattr(dtype, "name", dtype)  # of a NumPy dtype
-    spec = spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, **options)
+    spec = spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, device=device, **options)
     return [Algorithm(*row) for row in _core.conv_algorithms(spec.desc())]
 
 
@@ -513,6 +536,8 @@ def _channels(array: Any, name: str, spec: Spec) -> Any:
         raise TypeError(f"{name} has dtype {found.dtype} and weight has {spec.dtype}; they must be the same")
     if found.shape != spec.w_shape[:1]:
         raise ValueError(f"{name} has shape {found.shape}; expected is {spec.w_shape[:1]}")
+    if found.device != CPU:
+        return array.detach().clone() if found.kind == "torch" else array.copy()
     import numpy as np
 
     return np.asarray(export(array, name)).copy()
@@ -528,7 +553,8 @@ class ConvPlan:
         self._spec, self._last = spec, last
         self._bias, self._scale = (_channels(v, n, spec) for v, n in ((bias, "bias"), (scale, "scale")))
         self._plan = _core.ConvPlan(spec.desc())
-        self._plan.pack(export(weight, "weight"))
+        like = describe(weight, "weight")
+        self._plan.pack(export(weight, "weight"), current_stream(like.kind, like.device))
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> Any:
         """Convolve x, of the shape the plan was made for; see `omniconv.conv`."""
@@ -594,7 +620,9 @@ def _plan_conv(spatial: int) -> Callable[..., ConvPlan]:
         check_rank(x, spatial, "x_shape", X_ORDER)
         check_rank(w.shape, spatial, "weight", W_ORDER)
         shape = _first(x) if last else x
-        spec = spec_of("forward", w.dtype, shape, w.shape, channels_last=last or channels_last, **options)
+        spec = spec_of(
+            "forward", w.dtype, shape, w.shape, channels_last=last or channels_last, device=w.device, **options
+        )
         return ConvPlan(spec, weight, bias, scale, last)
 
     return _named(plan_conv, f"plan_conv{spatial}d", f"{spatial} spatial axes")

@@ -159,6 +159,7 @@ class Spec(NamedTuple):
     precision: str
     channels_last: bool
     algorithm: str
+    device: str = "cpu"
 
     def desc(self, weights_change: bool = False) -> _core.ConvDesc:
         """The same for the native library; `weights_change`: they come with every run, to be packed each time."""
@@ -182,6 +183,7 @@ def spec_of(
     channels_last: bool = False,
     algorithm: str = "auto",
     output_padding: tuple[int, ...] | None = None,
+    device: str = "cpu",
 ) -> Spec:
     """Check and normalise; x_shape and w_shape are those of the forward convolution, [N, C, *spatial]."""
     spatial = len(w_shape) - 2
@@ -198,7 +200,7 @@ def spec_of(
     return Spec(
         op, dtype, tuple(x_shape), tuple(w_shape), stride, dilation, lo, hi, output_padding or (0,) * spatial,
         integer(groups, "groups", 1), padding_mode, activation or "none", _slope(negative_slope), precision,
-        channels_last, algorithm,
+        channels_last, algorithm, device,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def run(code: str) -> subprocess.CompletedProcess:
 def test_info_prints_versions_isa_and_threads(omniconv_command):
     result = omniconv_command("info")
     assert result.exit_code == 0, result.output
-    for text in (omniconv.__version__, omniconv.isa(), str(omniconv.get_num_threads()), "no plugin", "numpy"):
+    for text in (omniconv.__version__, omniconv.isa(), str(omniconv.get_num_threads()), "CUDA", "plugin", "numpy"):
         assert text in result.stdout
 
 
@@ -31,7 +31,8 @@ def test_info_as_json(omniconv_command, read_json):
     assert about["isa"]["available"] == omniconv.available_isas()
     assert about["isa"]["in_force"] in about["isa"]["available"]
     assert about["threads"]["in_force"] == omniconv.get_num_threads()
-    assert about["cuda"]["plugin"] is None
+    assert set(about["cuda"]) == {"plugin", "reason", "devices"}
+    assert bool(about["cuda"]["devices"]) != bool(about["cuda"]["reason"])
     assert about["versions"]["numpy"]
 
 

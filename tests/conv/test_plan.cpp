@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "conv/conv_testing.hpp"
+#include "core/device.hpp"
 
 namespace omniconv {
 namespace {
@@ -345,6 +346,29 @@ TEST_F(Plan, ConvolveNamesWhatIsMissingOrWrong) {
   EXPECT_EQ(
       code(ConvOp::forward, {.a = x.view(), .b = wide.view(), .out = y.view()}, {"weight", "float64", "x has float32"}),
       Code::type_error);
+}
+
+TEST_F(Plan, OperandsOfAnotherDeviceAreNamed) {
+  float memory[4] = {1, 2, 3, 4}, out[4];
+  ConvDesc desc;
+  desc.spatial = 1;
+  desc.x_shape = {1, 1, 4};
+  desc.w_shape = {1, 1, 1};
+  if (plugin_of({})) GTEST_SKIP() << "arrays go to the emulator";
+  const ConvPlan plan(desc);
+  ConvOperands o{{memory, {1, 1, 4}}, {memory, {1, 1, 1}}, {out, {1, 1, 4}}};
+  plan.run(o);
+  for (TensorView* view : {&o.a, &o.b, &o.out}) {
+    view->device = {kDLCUDA, 1};
+    try {
+      plan.run(o);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("is on cuda:1; the other arrays are on the CPU"), std::string::npos)
+          << error.what();
+    }
+    view->device = {};
+  }
 }
 
 }  // namespace

@@ -118,5 +118,19 @@ TEST(FromDlpack, RefusesWhatNoKernelCanRead) {
   }
 }
 
+TEST(FromDlpack, DevicesAreNamedAndAskedFor) {
+  Tensor dl;
+  dl.t.device = {kDLCUDA, 3};
+  EXPECT_THROW(TensorView::from_dlpack(dl.t, "x"), Error);
+  const TensorView v = TensorView::from_dlpack(dl.t, "x", TensorView::On::cpu_or_cuda);
+  EXPECT_EQ(name(v.device), "cuda:3");
+  dl.t.device = {kDLCUDAManaged, 2};
+  EXPECT_EQ(TensorView::from_dlpack(dl.t, "x", TensorView::On::cpu_or_cuda).device, (Device{kDLCUDA, 2}));
+  dl.t.device = {kDLCUDAHost, 1};  // pinned: any CPU kernel can read it
+  EXPECT_EQ(TensorView::from_dlpack(dl.t, "x").device, Device{});
+  dl.t.device = {kDLMetal, 0};
+  EXPECT_THROW(TensorView::from_dlpack(dl.t, "x", TensorView::On::cpu_or_cuda), Error);
+}
+
 }  // namespace
 }  // namespace omniconv

@@ -1,6 +1,7 @@
 // omniconv/context.hpp -- what the process computes with: instruction set and threads
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -35,5 +36,17 @@ OMNICONV_API int num_threads();
 
 // 1 to 1024, else Error(invalid_argument). Waits for an operation that another thread is running.
 OMNICONV_API void set_num_threads(int threads);
+
+// The plugin for CUDA, opened by this call or the first CUDA tensor. OMNICONV_PLUGIN_PATH names another folder for it.
+struct CudaReport {
+  std::string plugin;                // its file
+  std::string reason;                // why CUDA tensors cannot be computed on; empty: they can
+  std::vector<std::string> devices;  // a line each: model, compute capability, memory
+};
+OMNICONV_API CudaReport cuda_report();
+
+// What computes on arrays in host memory: "cpu", or "emu" where OMNICONV_DEVICE=emu sends them through the CUDA kernels
+// on an emulator, for tests of those kernels.
+OMNICONV_API std::string array_device();
 
 }  // namespace omniconv

@@ -48,9 +48,10 @@ struct ConvDesc {
   Precision precision = Precision::highest;
   bool channels_last = false;  // the layout the caller expects to pass; a hint, not a promise
   std::string algorithm = "auto";
+  Device device{};              // where the arrays are
   bool weights_change = false;  // weights come with every run: what packing them costs counts in the choice of "auto"
 
-  // Sets dtype, spatial and shapes to those of arrays, and channels_last where x says so.
+  // Sets dtype, device, spatial and shapes to those of arrays, and channels_last where x says so.
   OMNICONV_API ConvDesc& take_shapes(const TensorView& x, const TensorView& w);
 };
 
@@ -74,8 +75,11 @@ OMNICONV_API std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc);
 //   grad_input   a = grad of y, b = w (likewise),                                  out = grad of x
 //   grad_weight  a = grad of y, b = x,                                             out = grad of w
 // bias and scale are [channels of out], residual has the shape of out; undefined views are left out.
+// All lie on the plan's device. On a CUDA device a run is put into `stream`, a cudaStream_t (null: the legacy default
+// stream), and comes back before it is done.
 struct ConvOperands {
   TensorView a{}, b{}, out{}, bias{}, scale{}, residual{};
+  void* stream = nullptr;
 };
 
 // In one call: a plan for these operands and weights that change, run once. dtype, spatial and the shapes of `desc` are
@@ -84,7 +88,7 @@ struct ConvOperands {
 OMNICONV_API void convolve(ConvDesc desc, const ConvOperands& operands);
 
 // db[co] = sum of grad [N, Co, *out] over everything but channels, in float64. `out` is [Co].
-OMNICONV_API void conv_grad_bias(const TensorView& grad, const TensorView& out);
+OMNICONV_API void conv_grad_bias(const TensorView& grad, const TensorView& out, void* stream = nullptr);
 
 // Immutable once made; `run` is re-entrant, so one plan may serve many threads.
 class OMNICONV_API ConvPlan {
@@ -94,12 +98,14 @@ class OMNICONV_API ConvPlan {
   ConvPlan(ConvPlan&&) noexcept;
   ConvPlan& operator=(ConvPlan&&) noexcept;
 
-  // Packs the weights once; later runs need no `b`.
-  void pack(const TensorView& weight);
+  // Packs the weights once; later runs need no `b`. On a CUDA device after what is in `stream`; waits.
+  void pack(const TensorView& weight, void* stream = nullptr);
 
-  // Allocates from the calling thread's arena; see the other form for none at all.
+  // Allocates from the calling thread's arena, on a CUDA device in the order of the stream; see the other form for none
+  // at all.
   void run(const ConvOperands& operands) const;
-  // `workspace`: at least workspace_bytes() bytes, aligned to 64. With packed weights nothing is allocated.
+  // `workspace`: at least workspace_bytes() bytes on the plan's device, aligned to 64. With packed weights nothing is
+  // allocated; a CUDA graph can capture the run.
   void run(const ConvOperands& operands, void* workspace, size_t bytes) const;
 
   const ConvDesc& desc() const;

@@ -19,6 +19,15 @@ OMNICONV_API const char* name(DType dtype);
 
 inline constexpr int kMaxDims = 8;
 
+// Where the memory of an array is; the numbers are those of DLPack.
+struct Device {
+  DLDeviceType type = kDLCPU;
+  int id = 0;
+  bool operator==(const Device&) const = default;
+};
+
+OMNICONV_API std::string name(Device device);  // "the CPU", "cuda:0"
+
 // Strides count elements, may be zero or negative, and are never assumed dense.
 // The view owns nothing; what it points at must outlive the call it is passed to.
 struct OMNICONV_API TensorView {
@@ -27,6 +36,7 @@ struct OMNICONV_API TensorView {
   int ndim = 0;
   std::array<int64_t, kMaxDims> shape{};
   std::array<int64_t, kMaxDims> strides{};
+  Device device{};
 
   TensorView() = default;
 
@@ -36,9 +46,10 @@ struct OMNICONV_API TensorView {
   TensorView(double* data, std::initializer_list<int64_t> shape) : TensorView(data, DType::float64, shape) {}
 
   // The view a DLPack tensor describes. Throws Error (`argument` names it in the message) for a
-  // device other than the CPU, a type other than float32/float64, not 1 to 8 dimensions, sizes or strides that
+  // device other than those allowed, a type other than float32/float64, not 1 to 8 dimensions, sizes or strides that
   // overflow, or data that is not aligned to its elements.
-  static TensorView from_dlpack(const DLTensor& tensor, const char* argument);
+  enum class On { cpu, cpu_or_cuda };
+  static TensorView from_dlpack(const DLTensor& tensor, const char* argument, On allowed = On::cpu);
 
   int64_t size() const;  // number of elements
   int64_t item_size() const { return dtype == DType::float32 ? 4 : 8; }

@@ -38,6 +38,19 @@ def _isa_from() -> str:
     return "OMNICONV_ISA" if os.environ.get("OMNICONV_ISA") else "the best available"
 
 
+def _cuda() -> dict[str, Any]:
+    plugin, reason, devices = _core.cuda_report()
+    return {"plugin": plugin if os.path.exists(plugin) else None, "reason": reason, "devices": devices}
+
+
+def _cuda_line(cuda: dict[str, Any]) -> str:
+    if cuda["plugin"] is None:
+        return "no plugin: this omniconv was built without nvcc; everything runs on the CPU"
+    if cuda["reason"]:
+        return f"{cuda['reason']}; everything runs on the CPU (plugin {cuda['plugin']})"
+    return f"{'; '.join(cuda['devices'])} (plugin {cuda['plugin']})"
+
+
 def gather() -> dict[str, Any]:
     """Everything the command prints, as plain values."""
     return {
@@ -45,7 +58,8 @@ def gather() -> dict[str, Any]:
         "compiler": _core.compiler,
         "isa": {"in_force": _or_error(omniconv.isa), "from": _isa_from(), "available": omniconv.available_isas()},
         "threads": {"in_force": _or_error(omniconv.get_num_threads), "from": _threads_from()},
-        "cuda": {"plugin": None, "note": "this version has no CUDA kernels; everything runs on the CPU"},
+        "cuda": _cuda(),
+        "array_device": _or_error(omniconv.array_device),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("OMNICONV_")},
         "python": platform.python_version(),
         "versions": machine.versions(),
@@ -60,7 +74,8 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("omniconv", f"{about['omniconv']}, compiled by {about['compiler']}"),
         ("ISA level", f"{isa['in_force']} ({isa['from']}); available: {', '.join(isa['available'])}"),
         ("threads", f"{threads['in_force']} ({threads['from']})"),
-        ("CUDA", f"no plugin: {about['cuda']['note']}"),
+        ("CUDA", _cuda_line(about["cuda"])),
+        *([("arrays go to", about["array_device"])] if about["array_device"] != "cpu" else []),
         ("CPU", f"{about['cpu']}; {caches}" if caches else about["cpu"]),
         ("memory", bytes_text(about["memory_bytes"])),
         ("system", about["system"]),

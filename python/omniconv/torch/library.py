@@ -1,8 +1,8 @@
 """The library ``torch.ops.omniconv``, and what every op needs to join it.
 
-An op is a schema and four functions: the CPU kernel, the fake (shape, dtype and strides of the result, symbolic sizes
-included), and the two halves of its derivative. Backward formulas call ops of this library alone: the compiler can then
-trace them, and differentiate them again.
+An op is a schema and four functions: the kernel for the CPU and CUDA, the fake (shape, dtype and strides of the result,
+symbolic sizes included), and the two halves of its derivative. Backward formulas call ops of this library alone: the
+compiler can then trace them, and differentiate them again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from omniconv.device import handed_over
 
 __all__ = ["dtype_of", "empty", "host", "register"]
 
@@ -27,15 +29,23 @@ def register(
     fake: Callable[..., Any],
     setup_context: Callable[..., None],
     backward: Callable[..., Any],
+    cuda: bool = False,
 ) -> torch._ops.OpOverload:
-    """Define ``omniconv::name`` and return the callable op. `schema` is the text after the name."""
+    """Define ``omniconv::name`` and return the callable op. `schema` is the text after the name.
+
+    `cuda`: the kernel takes tensors on a GPU as well.
+    """
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, cpu, "CPU")
+    if cuda:
+        _LIBRARY.impl(name, cpu, "CUDA")
     op = getattr(torch.ops.omniconv, name).default
     torch.library.register_fake(op, fake, lib=_LIBRARY)
     torch.library.register_autograd(op, backward, setup_context=setup_context, lib=_LIBRARY)
     # Under autocast the half-precision results of neighbouring layers are widened: the kernels take no halves.
     torch.library.register_autocast(op, "cpu", torch.float32, lib=_LIBRARY)
+    if cuda:
+        torch.library.register_autocast(op, "cuda", torch.float32, lib=_LIBRARY)
     return op
 
 
@@ -48,7 +58,12 @@ def dtype_of(tensor: torch.Tensor, argument: str) -> str:
 
 
 def host(tensor: torch.Tensor) -> Any:
-    """The memory of a CPU tensor as NumPy sees it: a third of the time that a DLPack capsule takes."""
+    """The memory of a CPU tensor as NumPy sees it: a third of the time that a DLPack capsule takes.
+
+    Of a CUDA tensor, what the bindings take.
+    """
+    if tensor.is_cuda:
+        return handed_over("torch", tensor.detach(), f"cuda:{tensor.device.index}")
     return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 

@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from omniconv import _core
 from omniconv.torch import ops
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "replace"]
@@ -96,8 +97,11 @@ def _reason(module: nn.Module) -> str:
     weight = module.weight
     if weight.dtype not in (torch.float32, torch.float64):
         return f"has dtype {weight.dtype}; supported are torch.float32 and torch.float64"
+    if weight.device.type == "cuda":
+        reason = _core.cuda_report()[1]
+        return reason and f"is on device {weight.device}: {reason}"
     if weight.device.type not in ("cpu", "meta"):
-        return f"is on device {weight.device}; supported is the CPU"
+        return f"is on device {weight.device}; supported are the CPU and CUDA"
     return ""
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from omniconv import _core
 from omniconv.conv_spec import Ints, Spec, pads, per_axis, plan_of
+from omniconv.device import current_stream, scratch
 from omniconv.torch.library import dtype_of, empty, host, register
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -33,12 +34,24 @@ _GEOMETRY = "int[] stride, int[] padding, str padding_mode, int[] dilation, int[
 def _plan(
     op: str, dtype: str, x_shape: Sequence[int], w_shape: Sequence[int], channels_last: bool, stride: list[int],
     padding: list[int], padding_mode: str, dilation: list[int], output_padding: list[int], groups: int,
+    device: torch.device,
 ) -> _core.ConvPlan:  # fmt: skip
     n = len(stride)
     return plan_of(Spec(
         op, dtype, tuple(x_shape), tuple(w_shape), tuple(stride), tuple(dilation), tuple(padding[:n]),
         tuple(padding[n:]), tuple(output_padding), groups, padding_mode, "none", 0.0, "highest", channels_last, "auto",
+        "cpu" if device.type == "cpu" else f"cuda:{device.index}",
     ))  # fmt: skip
+
+
+def _run(plan: _core.ConvPlan, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    arrays = host(a), host(b), host(out), None if bias is None else host(bias)
+    if not out.is_cuda:
+        plan.run(*arrays)
+        return
+    device = f"cuda:{out.device.index}"
+    room = scratch("torch", device, plan.workspace_bytes)
+    plan.run(*arrays, stream=current_stream("torch", device), workspace=room)
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, groups: int) -> str:
@@ -76,7 +89,7 @@ def _output_shape(
     return [x.shape[0], weight.shape[1] * groups if transposed else weight.shape[0], *sizes]
 
 
-def _conv_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, *geometry: Any) -> Tensor:
+def _conv_kernel(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, *geometry: Any) -> Tensor:
     stride, padding, _, dilation, output_padding, groups = geometry
     dtype = _check(x, weight, bias, transposed, groups)
     channels_last = x.stride(1) == 1
@@ -84,33 +97,36 @@ def _conv_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, 
         shape = _output_shape(x, weight, True, stride, padding, dilation, output_padding, groups)
         if min(shape[2:]) < 1:
             raise ValueError(f"padding {padding} leaves no output: its shape would be {tuple(shape)}")
-        plan = _plan("grad_input", dtype, shape, weight.shape, channels_last, *geometry)
+        plan = _plan("grad_input", dtype, shape, weight.shape, channels_last, *geometry, x.device)
     else:
-        plan = _plan("forward", dtype, x.shape, weight.shape, channels_last, *geometry)
+        plan = _plan("forward", dtype, x.shape, weight.shape, channels_last, *geometry, x.device)
         shape = plan.output_shape
     out = empty(x, shape)
-    plan.run(host(x), host(weight), out.numpy(), None if bias is None else host(bias))
+    _run(plan, x, weight, out, bias)
     return out
 
 
-def _grad_input_cpu(grad: Tensor, weight: Tensor, input_shape: Sequence[int], *geometry: Any) -> Tensor:
-    plan = _plan("grad_input", dtype_of(grad, "grad"), input_shape, weight.shape, grad.stride(1) == 1, *geometry)
+def _grad_input_kernel(grad: Tensor, weight: Tensor, input_shape: Sequence[int], *geometry: Any) -> Tensor:
+    plan = _plan(
+        "grad_input", dtype_of(grad, "grad"), input_shape, weight.shape, grad.stride(1) == 1, *geometry, grad.device
+    )
     out = empty(grad, input_shape)
-    plan.run(host(grad), host(weight), out.numpy())
+    _run(plan, grad, weight, out)
     return out
 
 
-def _grad_weight_cpu(grad: Tensor, x: Tensor, weight_shape: Sequence[int], *geometry: Any) -> Tensor:
-    plan = _plan("grad_weight", dtype_of(grad, "grad"), x.shape, weight_shape, x.stride(1) == 1, *geometry)
-    out = torch.empty(weight_shape, dtype=x.dtype)
-    plan.run(host(grad), host(x), out.numpy())
+def _grad_weight_kernel(grad: Tensor, x: Tensor, weight_shape: Sequence[int], *geometry: Any) -> Tensor:
+    plan = _plan("grad_weight", dtype_of(grad, "grad"), x.shape, weight_shape, x.stride(1) == 1, *geometry, x.device)
+    out = torch.empty(weight_shape, dtype=x.dtype, device=x.device)
+    _run(plan, grad, x, out)
     return out
 
 
-def _grad_bias_cpu(grad: Tensor) -> Tensor:
+def _grad_bias_kernel(grad: Tensor) -> Tensor:
     dtype_of(grad, "grad")
-    out = torch.empty(grad.shape[1], dtype=grad.dtype)
-    _core.conv_grad_bias(host(grad), out.numpy())
+    out = torch.empty(grad.shape[1], dtype=grad.dtype, device=grad.device)
+    stream = current_stream("torch", f"cuda:{grad.device.index}") if grad.is_cuda else 0
+    _core.conv_grad_bias(host(grad), host(out), False, stream)
     return out
 
 
@@ -195,19 +211,22 @@ def _grad_bias_backward(ctx: Any, grad: Tensor) -> Tensor:
 
 _conv = register(
     "conv", f"(Tensor x, Tensor weight, Tensor? bias, bool transposed, {_GEOMETRY}) -> Tensor",
-    cpu=_conv_cpu, fake=_conv_fake, setup_context=_conv_setup, backward=_conv_backward,
+    cpu=_conv_kernel, fake=_conv_fake, setup_context=_conv_setup, backward=_conv_backward, cuda=True,
 )  # fmt: skip
 _grad_input = register(
     "conv_grad_input", f"(Tensor grad, Tensor weight, SymInt[] input_shape, {_GEOMETRY}) -> Tensor",
-    cpu=_grad_input_cpu, fake=_grad_input_fake, setup_context=_grad_setup, backward=_grad_input_backward,
+    cpu=_grad_input_kernel, fake=_grad_input_fake, setup_context=_grad_setup, backward=_grad_input_backward,
+    cuda=True,
 )  # fmt: skip
 _grad_weight = register(
     "conv_grad_weight", f"(Tensor grad, Tensor x, SymInt[] weight_shape, {_GEOMETRY}) -> Tensor",
-    cpu=_grad_weight_cpu, fake=_grad_weight_fake, setup_context=_grad_setup, backward=_grad_weight_backward,
+    cpu=_grad_weight_kernel, fake=_grad_weight_fake, setup_context=_grad_setup, backward=_grad_weight_backward,
+    cuda=True,
 )  # fmt: skip
 _grad_bias = register(
     "conv_grad_bias", "(Tensor grad) -> Tensor",
-    cpu=_grad_bias_cpu, fake=_grad_bias_fake, setup_context=_grad_bias_setup, backward=_grad_bias_backward,
+    cpu=_grad_bias_kernel, fake=_grad_bias_fake, setup_context=_grad_bias_setup, backward=_grad_bias_backward,
+    cuda=True,
 )  # fmt: skip
 
 

@@ -1,0 +1,16 @@
+// conv/tables.cuh -- the algorithms of dense convolution on CUDA, each in the file of its name
+#pragma once
+
+#include "conv/arguments.cuh"
+
+namespace omniconv::cuda {
+
+extern const DeviceAlgorithm kDepthwise, kImplicitGemm, kReference, kTensorCores;
+
+int fill_epilogue(const DeviceCall* call, DeviceMessage* message);
+int fold_border(const DeviceCall* call, const Problem* padded, DeviceMessage* message);
+int grad_bias(const DeviceCall* call, DeviceMessage* message);
+
+extern const conv::DeviceConv kConv;
+
+}  // namespace omniconv::cuda

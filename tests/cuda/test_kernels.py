@@ -1,0 +1,113 @@
+"""What the CUDA kernels promise beside the values of tests/conv: precisions, bits, parts; on the emulator.
+
+OMNICONV_DEVICE=emu python -m pytest tests/cuda tests/conv/test_forward.py tests/conv/test_gradients.py
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import omniconv
+from tests.conv.problems import EMULATED, SCHEDULES, Problem, forward, function, gradients, laid_out
+
+pytestmark = pytest.mark.skipif(not EMULATED, reason="these kernels run under OMNICONV_DEVICE=emu")
+
+PROBLEMS = {
+    "3x3": Problem((9, 11), (3, 3), 2, 1, 20, 70, padding=((1, 1), (1, 1))),
+    "few channels": Problem((13, 12), (5, 5), 2, 1, 3, 9, (2, 2), padding=((2, 2), (2, 2)), mode="reflect"),
+    "groups": Problem((40,), (7,), 2, 3, 5, 4, (2,), (2,), ((6, 6),), mode="circular"),
+    "volume": Problem((4, 5, 6), (2, 3, 3), 1, 2, 6, 5, padding=((0, 1), (1, 1), (1, 1))),
+    "a long sum": Problem((6, 5), (3, 3), 2, 1, 70, 9, padding=((1, 1), (1, 1))),
+    "many pixels": Problem((37, 41), (3, 2), 1, 1, 2, 5),
+    "depthwise": Problem((9, 10), (3, 5), 2, 7, 1, 1, padding=((1, 1), (2, 2))),
+}
+OPS: dict[str, Callable[..., np.ndarray]] = {
+    "forward": lambda p, x, w, g, **how: function("conv{}", p.nd)(x, w, **p.options, **how),
+    "grad_input": lambda p, x, w, g, **how: function("conv{}_grad_input", p.nd)(g, w, x.shape, **p.options, **how),
+    "grad_weight": lambda p, x, w, g, **how: function("conv{}_grad_weight", p.nd)(g, x, p.w_shape, **p.options, **how),
+}
+
+
+def wanted(p: Problem, op: str) -> np.ndarray:
+    if op == "forward":
+        return forward(p, p.x(), p.w())
+    return gradients(p, p.x(), p.w(), p.g())[op == "grad_weight"]
+
+
+def error_of(got: np.ndarray, want: np.ndarray) -> float:
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+def algorithms_of(p: Problem, op: str, precision: str) -> list[str]:
+    listed = omniconv.algorithms(p.x_shape, p.w_shape, op=op, precision=precision, **p.options)
+    return [a.name for a in listed if a.usable]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(("precision", "most"), [("highest", 1e-6), ("high", 2e-5), ("medium", 6e-3)])
+def test_precision_and_bits(name, op, precision, most):
+    """The error that is promised; the same bits under every schedule and in every layout."""
+    p = PROBLEMS[name]
+    x, w, g, want = p.x(), p.w(), p.g(), wanted(p, op)
+    for algorithm in algorithms_of(p, op, precision):
+        how = {"precision": precision, "algorithm": algorithm}
+        results = []
+        for i, schedule in enumerate(SCHEDULES):
+            os.environ["OMNICONV_EMU_SCHEDULE"] = schedule
+            layout = ["nchw", "nhwc", "every second"][i]
+            results.append(OPS[op](p, laid_out(x, layout), laid_out(w, layout), laid_out(g, layout), **how))
+        assert error_of(results[0], want) <= most, algorithm
+        for other in results[1:]:
+            assert np.array_equal(results[0], other), algorithm
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_tensor_cores_are_taken_for_the_lower_precisions_alone(op):
+    p = PROBLEMS["3x3"]
+    listed = {a.name: a for a in omniconv.algorithms(p.x_shape, p.w_shape, op=op, **p.options)}
+    assert "highest" in listed["tensor_cores"].reason
+    for precision, least in (("medium", 1e-4), ("high", 0)):
+        assert algorithms_of(p, op, precision)[0] == "tensor_cores"
+        got = OPS[op](p, p.x(), p.w(), p.g(), precision=precision)
+        assert error_of(got, wanted(p, op)) > least  # products are those of bfloat16 indeed
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_an_image_does_not_depend_on_its_batch(name, precision):
+    p = PROBLEMS[name]
+    x, w = p.x(), p.w()
+    how = {**p.options, "precision": precision}
+    whole = function("conv{}", p.nd)(x, w, **how)
+    for i in range(p.batch):
+        assert np.array_equal(whole[i : i + 1], function("conv{}", p.nd)(x[i : i + 1], w, **how))
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("kernel", [(3, 5), (23, 25)])
+def test_forward_algorithms_have_one_order_of_sums(layout, kernel):
+    """depthwise and implicit_gemm: the same bits, with one block of terms and with several."""
+    p = Problem((26, 28), kernel, 1, 5, 1, 2, padding=((1, 1), (2, 2)))
+    x, w = laid_out(p.x(), layout), p.w()
+    results = [omniconv.conv2d(x, w, **p.options, algorithm=a) for a in ("depthwise", "implicit_gemm")]
+    assert np.array_equal(*results)
+
+
+def test_plans_keep_their_weights():
+    p = PROBLEMS["groups"]
+    x, w = p.x(), p.w()
+    plan = omniconv.plan_conv1d(p.x_shape, w, **p.options)
+    want = function("conv{}", p.nd)(x, w, **p.options)
+    w[:] = np.nan
+    assert np.array_equal(plan(x), want)
+    assert plan.packed_bytes > 0
+
+
+def test_a_name_of_the_cpu_is_unknown_here():
+    with pytest.raises(ValueError, match=r"allowed on this device are 'auto', .*'implicit_gemm'"):
+        omniconv.conv1d(np.ones((1, 1, 4), "f"), np.ones((1, 1, 1), "f"), algorithm="im2win")
