@@ -35,8 +35,6 @@ struct Rows {
 
 // Several threads work on one row only from here on: less is done by the time that all have been woken.
 constexpr size_t kTogetherBytes = size_t{256} << 10;
-// And always where several threads' transforms, with what they are multiplied by, would not stay in an L3 cache.
-constexpr size_t kSharedCacheBytes = size_t{4} << 20;
 // Rows up to this size are fetched one pass before they are used; see Touch.
 constexpr int64_t kShortBytes = int64_t{64} << 10;
 

@@ -276,7 +276,7 @@ void Backward<T>::run(char* workspace, int threads) const {
     }
     if (rows_.taps() && !kept) w.finish(kernel);
   };
-  if (last().z_bytes() >= kTogetherBytes && (tasks < threads || last().z_bytes() >= kSharedCacheBytes)) {
+  if (tasks < threads && last().z_bytes() >= kTogetherBytes) {
     for (int64_t task = 0; task < tasks; ++task) one(task, workspace, threads);
     return;
   }
