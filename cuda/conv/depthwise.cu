@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) forward(Arguments<float> a, bool cha
       block = 0;
     }
   }
-  finish(a, at, channel, taps > kBlock ? total + block : block);
+  finish(a, at, channel, total + block);
 }
 
 // Grid: weights, parts.

@@ -6,7 +6,7 @@ namespace omniconv::cuda {
 namespace {
 
 template <class Shape, bool kLong>
-__global__ void __launch_bounds__(Shape::kThreads) forward(Arguments<float> a) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kResident) forward(Arguments<float> a) {
   const TilePlace place = tile_place<Shape>(a.p.co, a.p.groups);
   const PixelRows rows(a, place.row + Shape::fetch_row(), place.group);
   const WeightColumns columns(a, place.column + Shape::fetch_column(), place.group);
@@ -26,7 +26,8 @@ __global__ void __launch_bounds__(Shape::kThreads) forward(Arguments<float> a) {
 }
 
 template <class Shape>
-__global__ void __launch_bounds__(Shape::kThreads) grad_weight(Arguments<float> a, Parts cut, float* parts) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
+    grad_weight(Arguments<float> a, Parts cut, float* parts) {
   const TilePlace place = tile_place<Shape>(a.p.co, a.p.groups);
   const int64_t first = int64_t(blockIdx.y) * cut.pixels, left = a.p.pixels() - first;
   const int end = int(first + (left < cut.pixels ? left : cut.pixels));

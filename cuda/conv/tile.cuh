@@ -20,6 +20,8 @@ template <int kRows_, int kColumns_, int kTileRows_, int kTileColumns_>
 struct Tile {
   static constexpr int kRows = kRows_, kColumns = kColumns_, kTileRows = kTileRows_, kTileColumns = kTileColumns_;
   static constexpr int kThreads = kRows / kTileRows * (kColumns / kTileColumns);
+  // Blocks per multiprocessor that registers must allow: left to itself, ptxas spills in the narrow tile for a fourth.
+  static constexpr int kResident = kThreads > 128 ? 1 : 2;
   // What a thread fetches for a step: so many values of k for one row, so many adjacent columns for one k.
   static constexpr int kRowFetch = kStep * kRows / kThreads, kColumnFetch = kStep * kColumns / kThreads;
 
