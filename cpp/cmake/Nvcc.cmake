@@ -18,6 +18,7 @@ function(omniconv_find_nvcc result)
     endif()
   endif()
   if(NOT found)
+    unset(found)  # a search ends at a variable that is set, even to nothing
     find_program(found nvcc HINTS /usr/local/cuda/bin NO_CACHE)
   endif()
   if(NOT found)
