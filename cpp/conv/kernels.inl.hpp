@@ -7,7 +7,7 @@
 #include "conv/planar.inl.hpp"
 #include "conv/tile.inl.hpp"
 #include "conv/winograd.inl.hpp"
-#include "conv/winograd_rows.inl.hpp"
+#include "conv/winograd_2x1.inl.hpp"
 
 namespace omniconv::conv {
 namespace OMNICONV_ISA_NS {

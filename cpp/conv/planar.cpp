@@ -12,17 +12,7 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr size_t kBudget = size_t{48} << 10;  // of a strip: many tasks for few threads, and near L1
-constexpr size_t kLimit = size_t{1} << 20;
-
-PlanarStrip strip_of(const Problem& p, const Kernels& k) {
-  PlanarStrip strip(p, k, 1);
-  const Axis& h = p.axis[1];
-  const int64_t fit = int64_t(kBudget / (strip.line * p.ci * p.axis[0].taps * sizeof(float))) - h.window();
-  const int64_t block = std::clamp<int64_t>(fit / h.stride + 1, 1, h.out);
-  strip.block = ceil_div(h.out, ceil_div(h.out, block));
-  return strip;
-}
+PlanarStrip strip_of(const Problem& p, const Kernels& k) { return PlanarStrip(p, k).cut(p.axis[1].out); }
 
 size_t worker_bytes(const Problem& p, const Kernels& k) {
   return align64(strip_of(p, k).floats() * sizeof(float)) +
@@ -30,12 +20,7 @@ size_t worker_bytes(const Problem& p, const Kernels& k) {
 }
 size_t offset_bytes(const Problem& p) { return align64(2 * p.k() * sizeof(int64_t)); }
 
-std::string decline(const Problem& p, Layout) {
-  const double bytes = double(p.ci) * p.axis[0].taps * p.axis[1].window() *
-                       (double(p.axis[2].out) * p.axis[2].stride + p.axis[2].window()) * sizeof(float);
-  if (bytes > kLimit) return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
-  return "";
-}
+std::string decline(const Problem& p, Layout) { return decline_strip(p, 1); }
 
 size_t workspace(const Problem& p, Target t) { return offset_bytes(p) + t.threads * worker_bytes(p, t.kernels); }
 

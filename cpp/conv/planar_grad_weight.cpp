@@ -13,20 +13,11 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr size_t kBudget = size_t{48} << 10;  // of a strip
-constexpr size_t kLimit = size_t{1} << 20;
 constexpr int64_t kChain = 512;  // vectors of a lane's chain, as kSumBlock
 constexpr int64_t kTasks = 64;   // enough to keep 16 cores busy
 
 PlanarStrip strip_of(const Problem& p, const Kernels& k) {
-  PlanarStrip strip(p, k, 1);
-  const Axis& h = p.axis[1];
-  const int64_t fit = int64_t(kBudget / (strip.line * p.ci * p.axis[0].taps * sizeof(float))) - h.window();
-  const int64_t chain = kChain / ceil_div(std::max<int64_t>(p.axis[2].out, 1), k.lanes);
-  const int64_t most = std::max<int64_t>(h.out, 1);
-  strip.block = std::clamp<int64_t>(std::min(fit / h.stride + 1, chain), 1, most);
-  strip.block = ceil_div(most, ceil_div(most, strip.block));
-  return strip;
+  return PlanarStrip(p, k).cut(kChain / ceil_div(std::max<int64_t>(p.axis[2].out, 1), k.lanes));
 }
 
 int64_t slots_of(const Problem& p) {
@@ -145,10 +136,7 @@ class Nest {
 
 std::string decline(const Problem& p) {
   if (p.axis[2].dilation > 1) return "the kernel is dilated along the width";
-  const double bytes = double(p.ci) * p.axis[0].taps * p.axis[1].window() *
-                       (double(p.axis[2].out) * p.axis[2].stride + p.axis[2].window()) * sizeof(float);
-  if (bytes > kLimit) return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
-  return "";
+  return decline_strip(p, 1);
 }
 
 size_t workspace(const Problem& p, Target t) {

@@ -5,6 +5,26 @@
 
 namespace omniconv::conv {
 
+PlanarStrip PlanarStrip::cut(int64_t most) const {
+  const Axis& h = p.axis[1];
+  const int64_t out = std::max<int64_t>(h.out, 1);
+  const int64_t fit = int64_t(kBudget / (line * p.ci * p.axis[0].taps * sizeof(float))) - h.window();
+  PlanarStrip strip = *this;
+  strip.block = std::clamp<int64_t>(std::min(fit / h.stride + 1, most), 1, out);
+  strip.block = ceil_div(out, ceil_div(out, strip.block));
+  return strip;
+}
+
+std::string decline_strip(const Problem& p, int64_t outputs) {
+  const Axis& h = p.axis[1];
+  const double rows = double(outputs - 1) * double(h.stride) + double(h.window());
+  const double bytes = double(p.ci) * double(p.axis[0].taps) * rows *
+                       (double(p.axis[2].out) * double(p.axis[2].stride) + double(p.axis[2].window())) * sizeof(float);
+  if (bytes <= double(PlanarStrip::kLimit)) return "";
+  return "the rows under " + std::string(outputs == 1 ? "one row" : "two rows") + " of output take " +
+         std::to_string(int64_t(bytes)) + " bytes";
+}
+
 void PlanarStrip::offsets(int64_t outputs, int64_t* to) const {
   const Axis &d = p.axis[0], &h = p.axis[1], &w = p.axis[2];
   const int64_t plane = rows(outputs) * line;

@@ -1,6 +1,8 @@
 // conv/planar_nest.hpp -- the loops over planar tiles, and the strip of input under them
 #pragma once
 
+#include <string>
+
 #include "conv/planar.hpp"
 
 namespace omniconv::conv {
@@ -12,12 +14,18 @@ struct PlanarStrip {
   int64_t block;        // output rows together
   int64_t lanes;
 
-  PlanarStrip(const Problem& problem, const Kernels& k, int64_t rows_together) : p(problem), block(rows_together) {
+  PlanarStrip(const Problem& problem, const Kernels& k, int64_t rows_together = 1) : p(problem), block(rows_together) {
     const Axis& w = p.axis[2];
     phase = ceil_div((w.out - 1) * w.stride + w.window(), w.stride);
     line = phase * w.stride;
     lanes = k.lanes;
   }
+
+  // The same for blocks of at most `most` rows and kBudget, as even as can be.
+  PlanarStrip cut(int64_t most) const;
+
+  static constexpr size_t kBudget = size_t{48} << 10;  // many tasks for few threads, and near L1
+  static constexpr size_t kLimit = size_t{1} << 20;    // beyond, other algorithms serve
 
   int64_t rows(int64_t outputs) const { return (outputs - 1) * p.axis[1].stride + p.axis[1].window(); }
   // The last tile reads whole vectors.
@@ -34,6 +42,9 @@ struct PlanarStrip {
   void fill_line(const float* x, int64_t step, float* to) const;
   void fill_border(const float* x, int64_t step, int64_t q, int64_t from, int64_t until, float* to) const;
 };
+
+// Why not, where the strip of the least block, `outputs` rows, would be too large; or empty.
+std::string decline_strip(const Problem& p, int64_t outputs);
 
 // Tiles over channels serve from so many output channels of a group on; below, tiles are over rows.
 inline bool planar_over_channels(const Problem& p) { return p.co >= 4; }

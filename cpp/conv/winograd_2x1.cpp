@@ -1,4 +1,4 @@
-// conv/winograd_rows.cpp -- winograd_2x1: rows of output in pairs, lanes are pixels; for stems, NCHW
+// conv/winograd_2x1.cpp -- rows of output in pairs, lanes are pixels; for stems, NCHW
 //
 // Few channels leave the tiles of winograd.cpp all transform and no product. Here F(2, r) is taken along the height
 // alone and both transforms stay in the loops of `planar`: the rows of input under two rows of output are transformed
@@ -21,8 +21,6 @@
 
 namespace omniconv::conv {
 namespace {
-
-constexpr size_t kLimit = size_t{1} << 20;  // of a strip
 
 // F(2, taps) of a phase: outputs from slots, slots from taps. Row i of `a` and `g` belongs to slot i.
 struct RowTransform {
@@ -106,10 +104,7 @@ std::string decline(const Problem& p, Layout) {
                   plain, (long long)p.k());
     return text;
   }
-  const double bytes = double(p.ci) * p.axis[0].taps * double(q.slots) *
-                       (double(p.axis[2].out) * p.axis[2].stride + p.axis[2].window()) * sizeof(float);
-  if (bytes > kLimit) return "the rows under two rows of output take " + std::to_string(int64_t(bytes)) + " bytes";
-  return "";
+  return decline_strip(p, 2);
 }
 
 size_t workspace(const Problem& p, Target t) {

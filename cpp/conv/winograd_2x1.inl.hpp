@@ -1,4 +1,4 @@
-// conv/winograd_rows.inl.hpp -- register tiles of winograd_2x1: two rows of output from chains of transformed rows
+// conv/winograd_2x1.inl.hpp -- register tiles of two rows of output from chains of transformed rows
 //
 // A tile is channels x pixels as in planar.inl.hpp, once for each slot: a chain of `count` terms over one transformed
 // row, then two multiply-adds a vector into the sums of both outputs, which lie in L1. Per chain of 21 terms, 4 x 3 on
