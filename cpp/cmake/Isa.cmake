@@ -28,17 +28,35 @@ elseif(_arch MATCHES "^(aarch64|arm64|ARM64)$")
   set(OMNICONV_ISA_FLAGS_neon "")  # part of the aarch64 baseline
 endif()
 
-set(OMNICONV_ISA_DEFINITIONS "")
-foreach(_isa IN LISTS OMNICONV_ISAS)
-  string(TOUPPER "OMNICONV_WITH_${_isa}" _definition)
-  list(APPEND OMNICONV_ISA_DEFINITIONS ${_definition})
-endforeach()
-
 # For test programs that never leave the machine they are compiled on: without an FMA instruction the emulator would
 # call a function for each multiply-add.
 include(CheckCXXCompilerFlag)
 check_cxx_compiler_flag(-march=native _native)
 set(OMNICONV_THIS_MACHINE_FLAGS $<$<BOOL:${_native}>:-march=native>)
+
+if(OMNICONV_NATIVE_ISAS AND _native)
+  include(CheckCXXSourceCompiles)
+  set(_macro_avx2 __AVX2__)
+  set(_macro_avx512 __AVX512BW__)
+  set(_macro_avx512vnni __AVX512VNNI__)
+  set(_macro_amx __AMX_BF16__)
+  foreach(_isa IN LISTS OMNICONV_ISAS)
+    if(DEFINED _macro_${_isa})
+      set(CMAKE_REQUIRED_FLAGS -march=native)
+      check_cxx_source_compiles("#ifndef ${_macro_${_isa}}\n#error\n#endif\nint main() {}" _runs_${_isa})
+      unset(CMAKE_REQUIRED_FLAGS)
+      if(NOT _runs_${_isa})
+        list(REMOVE_ITEM OMNICONV_ISAS ${_isa})
+      endif()
+    endif()
+  endforeach()
+endif()
+
+set(OMNICONV_ISA_DEFINITIONS "")
+foreach(_isa IN LISTS OMNICONV_ISAS)
+  string(TOUPPER "OMNICONV_WITH_${_isa}" _definition)
+  list(APPEND OMNICONV_ISA_DEFINITIONS ${_definition})
+endforeach()
 
 # omniconv_set_isa(<target> <isa> <absolute file>...)
 # Compiles files of <target> for one level. They see OMNICONV_ISA_NS, the namespace their code has to live in: two
