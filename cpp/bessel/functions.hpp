@@ -33,10 +33,15 @@ OMNICONV_BESSEL_ISA(avx2)
 OMNICONV_BESSEL_ISA(avx512)
 #undef OMNICONV_BESSEL_ISA
 
-// Trapezoidal rule for K in the variable tau: node i stands at tau = (i - left) h.
+template <class V>
+struct Result {
+  V first, second;  // the value, or the derivatives by v and by x
+};
+
+// Trapezoidal rule for K in the variable tau: node i stands at tau = (i - centre) h.
 inline constexpr int kMaxNodes = 96;
 struct Trapezoid {
-  int nodes;
+  int nodes, centre;
   double h;
   double tau[kMaxNodes];
   double even[kMaxNodes];  // cosh tau - 1

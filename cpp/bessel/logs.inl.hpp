@@ -11,8 +11,6 @@
 namespace omniconv::bessel {
 namespace OMNICONV_ISA_NS {
 
-constexpr int kTile = 8;
-
 // ---- far out, away from the zero line ------------------------------------------------------------------------------
 
 template <class V>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bessel/functions.hpp"
+#include "bessel/gradients.inl.hpp"
 #include "bessel/logs.inl.hpp"
 #include "bessel/small_i.inl.hpp"
 #include "bessel/small_k.inl.hpp"
@@ -20,15 +21,13 @@ template <class V>
 struct Tiers;
 template <>
 struct Tiers<f64> {
-  static constexpr Tier tiers[] = {
-      {1700, 3, 4, 4, 5}, {300, 5, 6, 6, 7}, {100, 8, 8, 8, 10}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
+  static constexpr Tier tiers[] = {{1700, 3, 4, 4, 5}, {300, 5, 6, 6, 7}, {40, 12, 12, 13, 16}, {24, 18, 18, 24, 28}};
 };
 template <>
 struct Tiers<f32> {
-  static constexpr Tier tiers[] = {
-      {600, 1, 2, 2, 2}, {300, 2, 2, 2, 3}, {50, 4, 4, 4, 5}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
+  static constexpr Tier tiers[] = {{600, 1, 2, 2, 2}, {300, 2, 2, 2, 3}, {28, 4, 4, 5, 7}, {12, 8, 8, 11, 13}};
 };
-constexpr int kTiers = 5;
+constexpr int kTiers = 4;
 constexpr int kFarTiers = 2;  // of which so many are far out
 
 enum Region {
@@ -110,21 +109,20 @@ static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, cons
                            : REGION < kFarTiers       ? Place::far
                                                       : Place::plain;
   constexpr int kWide = Real<V>::width;
-  if constexpr (is_log(F)) {
+  if constexpr (is_log(F) || is_grad(F)) {
     const int vectors = (n + kWide - 1) / kWide;
     for (int i = 0; i < vectors; i += kTile) {
-      const int count = vectors - i < kTile ? vectors - i : kTile;
-      if constexpr (kPlace == Place::far && !is_scaled(F))
-        log_far<F, kTerms, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
+      const int count = vectors - i < kTile ? vectors - i : kTile, at = i * kWide;
+      if constexpr (is_grad(F))
+        gradient_uniform<F, kTerms, kPlace, V>(count, v + at, x + at, first + at, second + at);
+      else if constexpr (kPlace == Place::far && !is_scaled(F))
+        log_far<F, kTerms, V>(count, v + at, x + at, first + at);
       else
-        log_uniform<F, kTerms, kPlace, V>(count, v + i * kWide, x + i * kWide, first + i * kWide);
+        log_uniform<F, kTerms, kPlace, V>(count, v + at, x + at, first + at);
     }
   } else {
-    for (int i = 0; i < n; i += kWide) {
-      const Result<V> r = derived_uniform<F, kTerms, kPlace>(load_real<V>(v + i), load_real<V>(x + i));
-      store_real(first + i, r.first);
-      if constexpr (is_grad(F)) store_real(second + i, r.second);
-    }
+    for (int i = 0; i < n; i += kWide)
+      store_real(first + i, ratio_uniform<F, kTerms, kPlace>(load_real<V>(v + i), load_real<V>(x + i)));
   }
 }
 
@@ -144,10 +142,7 @@ static __attribute__((noinline)) void run_small(int n, const double* v, const do
     if constexpr (F == B::iv_ratio) r.first = iv_ratio_small(a, b);
     if constexpr (F == B::iv_ratioc) r.first = iv_ratioc_small(a, b);
     if constexpr (F == B::iv_ratio_dx) r.first = iv_ratio_dx_small(a, b);
-    if constexpr (F == B::log_iv_grad) {
-      const Gradient g = log_i_grad_small(a, b);
-      r = {g.dv, g.dx};
-    }
+    if constexpr (F == B::log_iv_grad) r = log_i_grad_small(a, b);
     store_real(first + i, r.first);
     if constexpr (is_grad(F)) store_real(second + i, r.second);
   }
@@ -166,7 +161,6 @@ static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scala
     case 0: return run_region<F, kEveryTier ? 0 : kTiers - 1, V>(n, v, x, first, second);
     case 1: return run_region<F, kEveryTier ? 1 : kTiers - 1, V>(n, v, x, first, second);
     case 2: return run_region<F, kEveryTier ? 2 : kTiers - 1, V>(n, v, x, first, second);
-    case 3: return run_region<F, kEveryTier ? 3 : kTiers - 1, V>(n, v, x, first, second);
     case kTiers - 1: return run_region<F, kTiers - 1, V>(n, v, x, first, second);
     case kZeroLineFar:
       if constexpr (has_zero_line(F))

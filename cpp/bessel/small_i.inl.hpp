@@ -22,18 +22,21 @@ constexpr int kLargestOrder = 24;
 
 struct Series {
   f64 over, under;  // S = over / under
-  f64 fall;         // -dS/dv = fall / under
+  f64 fall, rise;   // -dS/dv = fall / under, dS/d(x/2)^2 = rise / under
 };
 
 // S by Horner's scheme, S_k = 1 + quarter / (k (k + v)) S_{k+1}, multiplied by the k (k + v) so far instead of divided
-// by them; they stay below 1e110. Its derivative by v the same way: all terms have one sign.
+// by them; they stay below 1e110. Its derivatives the same way: all terms of each have one sign.
 template <bool DERIVATIVE>
 static OMNICONV_INLINE Series power_series(f64 v, f64 quarter) {
-  Series s = {set<f64>(1), set<f64>(1), f64{}};
+  Series s = {set<f64>(1), set<f64>(1), f64{}, f64{}};
   for (int k = kSeriesTerms; k > 0; --k) {
     const f64 order = v + set<f64>(k);
     s.under *= set<f64>(k) * order;
-    if constexpr (DERIVATIVE) s.fall = quarter * (s.fall + s.over / order);
+    if constexpr (DERIVATIVE) {
+      s.fall = quarter * (s.fall + s.over / order);
+      s.rise = fma(quarter, s.rise, s.over);
+    }
     s.over = fma(quarter, s.over, s.under);
   }
   return s;
@@ -128,12 +131,8 @@ static OMNICONV_INLINE f64 iv_ratio_dx_small(f64 v, f64 x) {
   return b.hi + ((a.lo + b.lo) - (square_low + term_low));
 }
 
-struct Gradient {
-  f64 dv, dx;
-};
-
-// d/dx log I = v / x + r; d/dv = log(x / 2) + d/dv log(S / Gamma(v + 1)).
-static OMNICONV_INLINE Gradient log_i_grad_small(f64 v, f64 x) {
+// d/dx log I = v / x + (x / 2) dS / S; d/dv = log(x / 2) + d/dv log(S / Gamma(v + 1)).
+static OMNICONV_INLINE Result<f64> log_i_grad_small(f64 v, f64 x) {
   using T = Dual<f64>;
   const f64 n = floor_small(v), half = x * set<f64>(0.5);
   const T order = Number<T>::variable(v);
@@ -143,7 +142,7 @@ static OMNICONV_INLINE Gradient log_i_grad_small(f64 v, f64 x) {
   const T gamma = reciprocal_gamma(T{v - n, set<f64>(1)});
   const Pair<f64> a = log_half(x);
   return {(a.hi + a.lo) + ((gamma.dv / gamma.value - product.dv / product.value) - s.fall / s.over),
-          v / x + iv_ratio_small(v, x)};
+          v / x + x * (set<f64>(0.5) * (s.rise / s.over))};
 }
 
 }  // namespace OMNICONV_ISA_NS

@@ -21,6 +21,9 @@ static OMNICONV_INLINE void accumulate(Pair<f64>& sum, f64 hi, f64 lo) {
   sum = {s.hi, sum.lo + (s.lo + lo)};
 }
 
+// Weights included, what lies beyond is below 2^-58 of the sums.
+constexpr double kTrapezoidEnd = -50;
+
 // What is asked of K at one place: log K (or scaled by e^x), K_{v+1} / K_v, or the derivatives of log K.
 template <BesselFunction F>
 static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& rule) {
@@ -28,21 +31,28 @@ static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& ru
   const f64 s = h.s, s_low = h.rest * (set<f64>(0.5) / s);
   f64 sum{}, weighted{}, down{};
   Pair<f64> plain{}, up{};  // the ratio of these two is asked to the last digits
-  for (int i = 0; i < rule.nodes; ++i) {
+  // One node; false if it and all beyond it are nothing. Each value ends by itself, whatever its neighbours need.
+  const auto add = [&](int i) __attribute__((always_inline)) {
     const f64 exponent = fma(s, set<f64>(-rule.even[i]), v * set<f64>(-rule.odd[i]));
-    const f64 e = exp_bounded(max(exponent, set<f64>(-700)));
+    const i64 counts = exponent > set<f64>(kTrapezoidEnd);
+    const f64 e = counts ? exp_bounded(exponent) : f64{};
     if constexpr (F == BesselFunction::kv_ratio) {
       accumulate(plain, e, f64{});
       const Pair<f64> product = two_product(e, set<f64>(rule.up[i]));
       accumulate(up, product.hi, product.lo);
-      continue;
+    } else {
+      sum += e;
     }
-    sum += e;
     if constexpr (is_grad(F)) {
       weighted = fma(e, set<f64>(rule.tau[i]), weighted);
       down = fma(e, set<f64>(rule.down[i]), down);
       up.hi = fma(e, set<f64>(rule.up[i]), up.hi);
     }
+    return any(counts);
+  };
+  for (int i = rule.centre; i >= 0 && add(i); --i) {
+  }
+  for (int i = rule.centre + 1; i < rule.nodes && add(i); ++i) {
   }
   if constexpr (F == BesselFunction::kv_ratio) {
     const Pair<f64> growth = fast_two_sum(s, v);

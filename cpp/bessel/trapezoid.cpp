@@ -20,6 +20,7 @@ Trapezoid make(const Row& row) {
   t.h = row.h;
   const int left = int(std::ceil(row.left / row.h)), right = int(std::ceil(row.right / row.h));
   t.nodes = left + right + 1;
+  t.centre = left;
   for (int i = 0; i < t.nodes; ++i) {
     const long double tau = static_cast<long double>(i - left) * row.h, half = std::sinh(tau / 2);
     t.tau[i] = double(tau);

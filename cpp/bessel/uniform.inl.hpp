@@ -22,6 +22,8 @@
 namespace omniconv::bessel {
 namespace OMNICONV_ISA_NS {
 
+constexpr int kTile = 8;  // vectors that go through the stages together
+
 // ---- the series ----------------------------------------------------------------------------------------------------
 
 enum class Weight { plain, h, h2, g };  // times 1; (k + 2j); (k + 2j) (k + 2j + 2); the derivative by p
@@ -163,18 +165,13 @@ constexpr bool is_k(BesselFunction f) {
          f == BesselFunction::log_kv_grad;
 }
 
-template <class V>
-struct Result {
-  V first, second;
-};
-
-// Ratios and derivatives: no cancellation anywhere, hence no pairs.
+// Ratios, and the derivative of one: no cancellation anywhere, hence no pairs.
 template <BesselFunction F, int TERMS, Place PLACE, class V>
-static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
+static OMNICONV_INLINE V ratio_uniform(V v, V x) {
   constexpr bool kK = is_k(F);
   const V one = set<V>(1), half = set<V>(0.5);
   const Scaled<V> in = scaled<PLACE == Place::extreme>(v, x);
-  const V s = is_grad(F) ? hypot(in.v, in.x).s : sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
+  const V s = sqrt(fma(in.v, in.v, in.x * in.x)), scaled_w = one / s;
   const V w = scaled_w * in.factor, sum = s + in.v;
   const V v_w = in.v * scaled_w, x_w = in.x * scaled_w, p = v_w * v_w;
   const V h = series<Weight::h, TERMS, kK>(p, w);
@@ -182,7 +179,7 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
   const V correction = F == BesselFunction::iv_ratioc ? in.x / fma(in.v, in.v, in.x * in.x) * in.factor : x_w * w;
   if constexpr (F == BesselFunction::iv_ratio || F == BesselFunction::iv_ratioc) {
     const V first = PLACE == Place::extreme ? x * (in.factor / sum) : x / sum, less = correction * (half + h);
-    if constexpr (F == BesselFunction::iv_ratio) return {first - less, V{}};
+    if constexpr (F == BesselFunction::iv_ratio) return first - less;
     // 1 - x / (s + v) = (v + (s - x)) / (s + v), with what the roundings of both left: kappa of von Mises-Fisher errs
     // by as much as this.
     const Hypot<V> exact = hypot(in.v, in.x);
@@ -191,26 +188,12 @@ static OMNICONV_INLINE Result<V> derived_uniform(V v, V x) {
     const V rest = n / sum, rest_low = ((n_low - residue(rest, sum, -n)) - rest * sum_low) / sum;
     // Where x / (s + v) is the smaller part the difference is safer.
     const V safe = (one - first) + less, fine = rest + (rest_low + less);
-    return {first < half ? safe : fine, V{}};
+    return first < half ? safe : fine;
   }
-  if constexpr (F == BesselFunction::kv_ratio) return {(sum / x) * in.inverse + correction * (half + h), V{}};
+  if constexpr (F == BesselFunction::kv_ratio) return (sum / x) * in.inverse + correction * (half + h);
   if constexpr (F == BesselFunction::iv_ratio_dx) {
     const V h2 = series<Weight::h2, TERMS, kK>(p, w), q = x_w * x_w;
-    return {v_w * (in.factor / sum) + w * (w * ((q - half) - fma(-q, h2, h))), V{}};
-  }
-  if constexpr (is_grad(F)) {
-    const V g = series<Weight::g, TERMS, kK>(p, w);
-    // asinh(v / x) = log((v + s) / x) is near v / x where that is small, and a rounded v + s would leave nothing of it.
-    const V s_low = hypot(in.v, in.x).rest * (half * scaled_w);
-    Quotient<V> quotient;
-    begin_log({sum, fast_two_sum(s, in.v).lo + s_low}, in.own_x, quotient);
-    quotient.d += quotient.d_low;
-    quotient.inverse = one / quotient.sum;
-    if constexpr (PLACE == Place::extreme) quotient.exponent += in.shift;
-    const V leading_x = (s / x) * in.inverse, leading_v = finish_log_short(quotient);
-    const V rest_x = correction * (half + h), rest_v = (v_w * w) * (fma(set<V>(2), g, -h) - half);
-    if constexpr (kK) return {leading_v + rest_v, -(leading_x + rest_x)};
-    return {rest_v - leading_v, leading_x - rest_x};
+    return v_w * (in.factor / sum) + w * (w * ((q - half) - fma(-q, h2, h)));
   }
 }
 
