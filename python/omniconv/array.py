@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omniconv.device import CPU, handed_over, name_of
+from omniconv.memory import reused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +154,7 @@ def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
             with cupy.cuda.Device(int(like.device.removeprefix("cuda:"))):
                 out = cupy.empty(order, dtype=like.dtype)
             return cupy.moveaxis(out, -1, 1) if channels_last else out
-        out = np.empty(order, dtype=like.dtype)
+        out = reused(np, order, like.dtype)
         return np.moveaxis(out, -1, 1) if channels_last else out
     except (MemoryError, RuntimeError, ValueError) as error:
         raise MemoryError(f"out of shape {tuple(shape)} does not fit in memory") from error
