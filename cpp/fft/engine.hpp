@@ -44,6 +44,8 @@ class Engine {
  public:
   // Null geometry.points: no transform at all (the reference).
   Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels);
+  Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels, std::shared_ptr<const Tables<T>> tables)
+      : map_(map), geometry_(geometry), kernels_(kernels), tables_(std::move(tables)) {}
 
   const Map& map() const { return map_; }
   const Geometry& geometry() const { return geometry_; }
@@ -53,6 +55,9 @@ class Engine {
   // `lags`: span + 1 values, that of lag lo first, divided by the points (which the inverse leaves out). `room`: 2 *
   // points elements.
   void transform(const T* lags, T* room, T* spectrum, int threads = 1) const;
+
+  // One block of one row: first pass, product, last pass.
+  void convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   // `strided`: room to pack rows whose elements are not adjacent.
   size_t workspace_bytes(int threads, bool strided) const;
@@ -70,7 +75,6 @@ class Engine {
   int64_t block_outputs() const;  // at most
   size_t pack_bytes() const;
   size_t thread_bytes(bool strided) const { return z_bytes() + (strided ? pack_bytes() : 0); }
-  void convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   Map map_;
   Geometry geometry_;

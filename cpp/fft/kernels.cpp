@@ -22,4 +22,18 @@ const AllKernels& kernels() {
   }
 }
 
+const AllKernels& kernels_of_width(int lanes) {
+#ifdef OMNICONV_WITH_AVX512
+  if (lanes == 16) return avx512::fft_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX2
+  if (lanes == 8) return avx2::fft_kernels();
+#endif
+#ifdef OMNICONV_WITH_NEON
+  return neon::fft_kernels();
+#else
+  return scalar::fft_kernels();
+#endif
+}
+
 }  // namespace omniconv::fft

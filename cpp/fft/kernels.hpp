@@ -135,7 +135,8 @@ struct AllKernels {
   Kernels<double> f64;
 };
 
-const AllKernels& kernels();  // of the current ISA
+const AllKernels& kernels();                    // of the current ISA
+const AllKernels& kernels_of_width(int lanes);  // of the ISA whose vectors hold so many floats
 
 template <class T>
 const Kernels<T>& kernels_of(const AllKernels& all) {

@@ -2,6 +2,7 @@
 #include "fft/transform.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -146,7 +147,31 @@ Tables<T>::Tables(int64_t points, int lanes) {
   }
 }
 
+template <class T>
+std::shared_ptr<const Tables<T>> kept_tables(int64_t points, int lanes) {
+  struct Node {
+    int64_t points;
+    int lanes;
+    Tables<T> tables;
+    const Node* next;
+  };
+  static std::atomic<const Node*> first{nullptr};
+  const auto find = [&](const Node* node) {
+    while (node && (node->points != points || node->lanes != lanes)) node = node->next;
+    return node;
+  };
+  const Node* found = find(first.load(std::memory_order_acquire));
+  if (!found) {
+    auto* node = new Node{points, lanes, Tables<T>(points, lanes), first.load(std::memory_order_relaxed)};
+    while (!first.compare_exchange_weak(node->next, node, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+    found = node;
+  }
+  return {std::shared_ptr<void>(), &found->tables};  // owns nothing
+}
+
 template class Tables<float>;
 template class Tables<double>;
+template std::shared_ptr<const Tables<float>> kept_tables(int64_t, int);
 
 }  // namespace omniconv::fft

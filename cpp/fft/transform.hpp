@@ -27,4 +27,8 @@ class Tables {
   AlignedBuffer buffer_;
 };
 
+// The table of a length, made at its first use and kept for good: for those who may neither wait nor allocate later.
+template <class T>
+std::shared_ptr<const Tables<T>> kept_tables(int64_t points, int lanes);
+
 }  // namespace omniconv::fft

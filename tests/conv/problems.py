@@ -193,6 +193,8 @@ def assert_close(
     """Each element of got is want, but for rounding. `how` is said when it is not."""
     assert got.shape == want.shape, how
     assert str(got.dtype) == dtype, how
+    if "fft" in how:  # errs relative to the largest outputs of an image, where border leaves others fewer terms
+        magnitude = magnitude.max(axis=tuple(range(2, magnitude.ndim)), keepdims=True)
     error = np.abs(np.asarray(got, np.float64) - want)
     bound = (tolerance or TOLERANCE[dtype]) * magnitude
     wrong = ~(error <= bound)  # true for NaN

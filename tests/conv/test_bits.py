@@ -17,6 +17,7 @@ LARGER = {
     "7x7 stride 2": Problem((37, 40), (7, 7), 5, 1, 3, 20, (2, 2), padding=((3, 3), (3, 3))),
     "3x3": Problem((19, 22), (3, 3), 5, 1, 64, 48, padding=((1, 1), (1, 1))),
     "depthwise": Problem((14, 17), (5, 5), 5, 32, 1, 1, padding=((2, 2), (2, 2))),
+    "depthwise, many taps": Problem((30, 35), (15, 15), 3, 4, 1, 1, padding=((7, 7), (7, 7))),
     "groups": Problem((13, 16), (3, 3), 5, 4, 6, 9, (2, 2), padding=((1, 1), (1, 1)), mode="reflect"),
     "1x1": Problem((7, 10), (1, 1), 5, 1, 130, 70),
     "long row": Problem((5000,), (9,), 3, 1, 4, 6, padding=((8, 0),)),
