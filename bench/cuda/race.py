@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 import omniconv
+from bench.cuda import special
 from bench.cuda.arrays import DEVICE, EMULATED
 from omniconv.bench import machine
 from omniconv.bench.layers import Layer, load
@@ -154,17 +155,20 @@ def main() -> None:
         for layer in sets:
             rows.append(measure(layer, batch, op))
             print(json.dumps({k: rows[-1][k] for k in ("layer", "op", "seconds")}), flush=True)
+    bessel = special.rows(seconds_of)
     gpu = "emulator" if EMULATED else torch.cuda.get_device_name()
     steps = [line.split("\t") for line in args.steps.read_text().splitlines()] if args.steps else []
     result = {
         "schema": "omniconv-cuda-check/1", "gpu": gpu, "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(), "machine": machine.describe(), "steps": steps, "rows": rows,
+        "bessel": bessel,
     }  # fmt: skip
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M")
     args.results.mkdir(parents=True, exist_ok=True)
     stem = args.results / f"cuda_check-{gpu.replace(' ', '_')}-{stamp}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1))
     text = f"{gpu}, batch {batch}: times as fast as cuDNN through PyTorch, the better layout of each\n\n{table(rows)}\n"
+    text += f"\nBessel functions\n\n{special.table(bessel)}\n"
     stem.with_suffix(".md").write_text(text)
     print(text)
 

@@ -27,7 +27,7 @@ namespace OMNICONV_ISA_NS {
 enum class Weight { plain, h, h2, g };  // times 1; (k + 2j); (k + 2j) (k + 2j + 2); the derivative by p
 
 template <Weight W>
-constexpr double coefficient(int k, int j) {
+static OMNICONV_INLINE constexpr double coefficient(int k, int j) {
   const int at = k * (k + 1) / 2 - 1;
   if (W == Weight::g) return j < k ? (j + 1) * kUniform[at + j + 1] : 0;
   const double c = kUniform[at + j];
@@ -40,7 +40,7 @@ template <Weight W, int K, class V>
 static OMNICONV_INLINE V row(V p) {
   constexpr int kDegree = W == Weight::g ? K - 1 : K;
   V sum = set<V>(coefficient<W>(K, kDegree));
-#pragma GCC unroll 32
+  OMNICONV_UNROLL(32)
   for (int j = kDegree - 1; j >= 0; --j) sum = fma(sum, p, set<V>(coefficient<W>(K, j)));
   return sum;
 }
