@@ -31,6 +31,11 @@ from omniconv.bench.race import geometric_mean
 ROUNDS, CALLS = 5, 10
 LADDER = ["im2win_naive", "im2win_shared", "im2win_tiled", "im2win_micro", "im2win_buffered"]  # then im2win_full
 
+LARGE_KERNELS = [
+    Layer("depthwise 13x13", 192, 192, 28, 13, padding=6, groups=192),
+    Layer("depthwise 31x31", 96, 96, 56, 31, padding=15, groups=96),
+]
+
 
 def seconds_of(call: Callable[[], Any], calls: int = CALLS) -> float:
     """Of one call, from events around several of them."""
@@ -177,7 +182,11 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="one tiny layer")
     args = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    sets = [Layer("tiny", 4, 6, 5, 3, padding=1)] if args.dry_run else [*load("im2win12"), *load("resnet50")]
+    sets = (
+        [Layer("tiny", 4, 6, 5, 3, padding=1)]
+        if args.dry_run
+        else [*load("im2win12"), *load("resnet50"), *LARGE_KERNELS]
+    )
     batch = 1 if args.dry_run else args.batch
     rows = []
     for op in ("forward", "grad_input", "grad_weight"):

@@ -98,6 +98,42 @@ def test_forward_algorithms_have_one_order_of_sums(layout, kernel):
     assert np.array_equal(*results)
 
 
+@pytest.mark.parametrize(
+    "p",
+    [
+        Problem((20, 37), (7, 9), 2, 2, 1, 1, padding=((3, 3), (4, 4)), mode="reflect"),
+        Problem((17, 35), (31, 31), 1, 2, 1, 1, padding=((15, 15), (15, 15))),
+        Problem((33, 12), (63, 10), 1, 2, 1, 1, padding=((31, 31), (5, 4)), mode="circular"),
+        Problem((2, 9, 8), (1, 8, 8), 2, 3, 1, 1, padding=((1, 0), (4, 3), (3, 4))),
+    ],
+    ids=lambda p: "x".join(map(str, p.kernel)),
+)
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+def test_large_kernels_have_the_order_of_sums_of_others(p, op):
+    x, w, g, want = p.x(), p.w(), p.g(), wanted(p, op)
+    a, b = (OPS[op](p, x, w, g, algorithm=name) for name in ("depthwise_large", "implicit_gemm"))
+    assert error_of(a, want) <= 1e-6
+    assert np.array_equal(a, b)
+    last = [laid_out(array, "nhwc") for array in (x, w, g)]
+    assert np.array_equal(OPS[op](p, *last, algorithm="depthwise_large"), a)
+    if op == "forward":
+        two = np.concatenate([w, -2 * w]).reshape(2, *w.shape).swapaxes(0, 1).reshape(-1, *w.shape[1:])
+        both = OPS[op](p, x, two, g, algorithm="depthwise_large")  # two outputs of each input channel
+        assert np.array_equal(both[:, ::2], a)
+        assert np.array_equal(both[:, 1::2], -2 * a)
+
+
+def test_large_kernels_say_why_they_decline():
+    for w_shape, how, why in (
+        ((4, 1, 5, 9), {"groups": 4}, "7 to 64 taps"),
+        ((4, 1, 9, 9), {"groups": 4, "stride": 2}, "stride 1"),
+        ((4, 2, 9, 9), {"groups": 2}, "one input channel"),
+        ((4, 1, 9, 9), {"groups": 4, "op": "grad_weight"}, "that of depthwise"),
+    ):
+        listed = {a.name: a for a in omniconv.algorithms((1, 4, 70, 70), w_shape, **how)}
+        assert why in listed["depthwise_large"].reason
+
+
 IM2WIN = ["im2win", "im2win_full", *(f"im2win_{s}" for s in ("buffered", "micro", "tiled", "shared", "naive"))]
 
 
