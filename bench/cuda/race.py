@@ -14,6 +14,7 @@ import datetime
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,33 @@ import torch
 import torch.nn.functional as F
 
 import omniconv
+from bench.cuda import special
 from bench.cuda.arrays import DEVICE, EMULATED
 from omniconv.bench import machine
 from omniconv.bench.layers import Layer, load
 from omniconv.bench.race import geometric_mean
 
 ROUNDS, CALLS = 5, 10
+LADDER = ["im2win_naive", "im2win_shared", "im2win_tiled", "im2win_micro", "im2win_buffered"]  # then im2win_full
+
+LARGE_KERNELS = [
+    Layer("depthwise 13x13", 192, 192, 28, 13, padding=6, groups=192),
+    Layer("depthwise 31x31", 96, 96, 56, 31, padding=15, groups=96),
+]
 
 
-def seconds_of(call: Callable[[], Any]) -> float:
-    """Of one call, from events around CALLS of them."""
+def seconds_of(call: Callable[[], Any], calls: int = CALLS) -> float:
+    """Of one call, from events around several of them."""
     if EMULATED:
         call()
         return 0.0  # nothing is said about speed
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
-    for _ in range(CALLS):
+    for _ in range(calls):
         call()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) * 1e-3 / CALLS
+    return begin.elapsed_time(end) * 1e-3 / calls
 
 
 def contestants(layer: Layer, x: torch.Tensor, w: torch.Tensor, op: str) -> dict[str, Callable[[], torch.Tensor]]:
@@ -79,7 +87,7 @@ def contestants(layer: Layer, x: torch.Tensor, w: torch.Tensor, op: str) -> dict
         for precision in ("highest", "high", "medium"):
             all_of[f"omniconv {precision} {layout}"] = ours(a, d, precision)
     for listed in omniconv.algorithms(x.shape, w.shape, op=op, device=DEVICE, **how):
-        if listed.usable and listed.name != "reference":
+        if listed.usable and listed.name not in ("reference", *LADDER):
             all_of[f"omniconv {listed.name} nchw"] = ours(x, g, "highest", listed.name)
     return all_of
 
@@ -116,6 +124,33 @@ def w_terms(layer: Layer) -> int:
     return layer.ci // layer.groups * layer.kh * layer.kw
 
 
+def ablation(layer: Layer, batch: int) -> dict[str, Any]:
+    """Seconds of every step that leads to im2win_full, forward in NCHW: how much each one gains."""
+    torch.manual_seed(1)
+    x = torch.randn(layer.x_shape(batch), device=DEVICE)
+    w = torch.randn(layer.w_shape, device=DEVICE) / (w_terms(layer) ** 0.5)
+    how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    plans = {name: omniconv.plan_conv2d(x.shape, w, algorithm=name, **how) for name in (*LADDER, "im2win_full")}
+    seconds = {}
+    for name, plan in plans.items():
+        out = plan(x)
+        seconds[name] = statistics.median(seconds_of(partial(plan, x, out=out), 2) for _ in range(3))
+    return {"layer": layer.name, "batch": batch, "seconds": seconds}
+
+
+def ablation_table(rows: list[dict[str, Any]]) -> str:
+    """How many times as fast as the step before, geometric mean over the layers."""
+    lines = ["| step | times as fast as the one before | as im2win_naive |", "|---|---|---|"]
+    names = [*LADDER, "im2win_full"]
+    for i, name in enumerate(names):
+        cells = []
+        for before in (names[max(i - 1, 0)], names[0]):
+            ratios = [row["seconds"][before] / row["seconds"][name] for row in rows if row["seconds"][name]]
+            cells.append(f"{geometric_mean(ratios):.2f}" if ratios else "-")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 PAIRS = {"highest": "float32", "high": "float32", "medium": "bfloat16"}
 
 
@@ -147,24 +182,33 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="one tiny layer")
     args = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    sets = [Layer("tiny", 4, 6, 5, 3, padding=1)] if args.dry_run else [*load("im2win12"), *load("resnet50")]
+    sets = (
+        [Layer("tiny", 4, 6, 5, 3, padding=1)]
+        if args.dry_run
+        else [*load("im2win12"), *load("resnet50"), *LARGE_KERNELS]
+    )
     batch = 1 if args.dry_run else args.batch
     rows = []
     for op in ("forward", "grad_input", "grad_weight"):
         for layer in sets:
             rows.append(measure(layer, batch, op))
             print(json.dumps({k: rows[-1][k] for k in ("layer", "op", "seconds")}), flush=True)
+    steps_of_im2win = [ablation(layer, batch) for layer in (sets if args.dry_run else load("im2win12"))]
+    bessel = special.rows(seconds_of)
     gpu = "emulator" if EMULATED else torch.cuda.get_device_name()
     steps = [line.split("\t") for line in args.steps.read_text().splitlines()] if args.steps else []
     result = {
         "schema": "omniconv-cuda-check/1", "gpu": gpu, "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(), "machine": machine.describe(), "steps": steps, "rows": rows,
+        "im2win_ablation": steps_of_im2win, "bessel": bessel,
     }  # fmt: skip
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M")
     args.results.mkdir(parents=True, exist_ok=True)
     stem = args.results / f"cuda_check-{gpu.replace(' ', '_')}-{stamp}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1))
     text = f"{gpu}, batch {batch}: times as fast as cuDNN through PyTorch, the better layout of each\n\n{table(rows)}\n"
+    text += f"\nThe steps of im2win_full\n\n{ablation_table(steps_of_im2win)}\n"
+    text += f"\nBessel functions\n\n{special.table(bessel)}\n"
     stem.with_suffix(".md").write_text(text)
     print(text)
 

@@ -6,6 +6,7 @@ import torch
 
 import omniconv
 from bench.cuda.arrays import DEVICE, synchronize
+from omniconv import special
 
 
 def main() -> None:
@@ -27,6 +28,10 @@ def main() -> None:
                 for algorithm in (a.name for a in listed if a.usable):
                     call({**options, "algorithm": algorithm})
         omniconv.conv_grad_bias(g)
+    for dtype in (torch.float32, torch.float64):
+        v, x = (10 ** torch.empty(256, dtype=dtype).uniform_(-3, 5).to(DEVICE) for _ in range(2))
+        for name in special.__all__:
+            getattr(special, name)(v, x)
     synchronize()
     print("every kernel ran")
 

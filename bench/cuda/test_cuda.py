@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import scipy.special
 import torch
 import torch.nn.functional as F
 
 import omniconv
 import omniconv.torch
 from bench.cuda.arrays import DEVICE, EMULATED, to_device
+from omniconv import special
 from tests.conv.problems import Problem, laid_out
+from tests.cuda.test_bessel import points
 from tests.cuda.test_kernels import OPS, PROBLEMS, error_of, wanted
 
 MOST = {"highest": 1e-6, "high": 2e-5, "medium": 6e-3}
@@ -57,6 +61,34 @@ def test_autograd_is_that_of_torch():
     assert torch.allclose(y.cpu(), z, rtol=1e-12)
     for mine, expected in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.grad.cpu(), expected.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", special.__all__)
+def test_bessel_functions_are_those_of_scipy_and_of_numpy_arrays(name, dtype):
+    v, x = points(dtype)
+    got = getattr(special, name)(to_device(torch.from_numpy(v)), to_device(torch.from_numpy(x)))
+    got = torch.stack(got) if isinstance(got, tuple) else got
+    want = np.asarray(getattr(special, name)(v, x))
+    assert np.allclose(got.cpu(), want, rtol=16 * np.finfo(dtype).eps, atol=16 * np.finfo(dtype).eps, equal_nan=True)
+    if name in ("log_ive", "log_kve"):
+        with np.errstate(all="ignore"):
+            known = np.log(getattr(scipy.special, name.removeprefix("log_"))(v.astype("f8"), x.astype("f8")))
+        seen = np.isfinite(known) & (v >= 0)
+        assert np.allclose(got.cpu()[seen], known[seen], rtol=1e-5, atol=1e-5)
+
+
+def test_a_number_beside_an_array():
+    x = to_device(torch.linspace(1, 50, 9))
+    assert torch.equal(special.log_iv(2, x), special.log_iv(torch.full_like(x, 2), x))
+    assert special.log_iv(2, x).device == x.device
+
+
+@on_gpu
+def test_arrays_of_two_devices_are_refused():
+    x = torch.ones(3)
+    with pytest.raises(ValueError, match="v is on cpu and x is on cuda:0"):
+        special.log_iv(x, x.cuda())
 
 
 @on_gpu

@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <string>
 
-#include "bessel/functions.hpp"
+#include "bessel/device_bessel.hpp"
+#include "core/device.hpp"
 #include "core/thread_pool.hpp"
 
 namespace omniconv {
@@ -159,9 +160,32 @@ struct Iteration {
   }
 };
 
+void evaluate_on(const DevicePlugin& plugin, BesselFunction function, const TensorView (&views)[4], int count,
+                 void* stream) {
+  static_assert(kDeviceAxes == kMaxDims);
+  const TensorView& out = views[2];
+  DeviceBesselCall call{};
+  call.function = function;
+  call.device = out.device.id;
+  call.stream = stream;
+  call.float64 = out.dtype == DType::float64;
+  call.v = views[0].data;
+  call.x = views[1].data;
+  call.out[0] = out.data;
+  call.out[1] = views[3].data;
+  call.axes = out.ndim;
+  for (int axis = 0; axis < out.ndim; ++axis) {
+    call.shape[axis] = out.shape[axis];
+    for (int k = 0; k < count; ++k) call.strides[k][axis] = views[k].strides[axis];
+  }
+  call.rules = trapezoids();
+  DeviceMessage message;
+  check(plugin.bessel->evaluate(&call, &message), message);
+}
+
 template <class T>
 void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
-              const TensorView& second) {
+              const TensorView& second, void* stream) {
   Iteration<T> it{function, {broadcast(v, out), broadcast(x, out), out, second}, is_grad(function) ? 4 : 3};
   const int64_t total = out.size();
   if (total == 0) return;
@@ -172,6 +196,8 @@ void evaluate(BesselFunction function, const TensorView& v, const TensorView& x,
   }
   if (it.count == 4 && overlap(out, second)) throw Error(Code::invalid_argument, "second overlaps out");
   merge_axes(it.views, it.count);
+  if (const DevicePlugin* plugin = plugin_of(out.device))
+    return evaluate_on(*plugin, function, it.views, it.count, stream);
   const TensorView& shape = it.views[0];
   const int64_t length = shape.shape[shape.ndim - 1];
   parallel_for((total + kChunk - 1) / kChunk, [&](int64_t task, int) {
@@ -198,12 +224,19 @@ T one(BesselFunction function, T v, T x) {
 }  // namespace bessel
 
 void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
-              const TensorView& second) {
+              const TensorView& second, void* stream) {
   if (!v.defined() || !x.defined() || !out.defined())
     throw Error(Code::invalid_argument, "v, x and out must be defined");
   if (v.dtype != x.dtype || v.dtype != out.dtype)
     throw Error(Code::type_error, std::string("v is ") + name(v.dtype) + ", x is " + name(x.dtype) + " and out is " +
                                       name(out.dtype) + "; they must be the same");
+  const auto check_device = [&](const TensorView& array, const char* argument) {
+    if (array.device != out.device)
+      throw Error(Code::invalid_argument,
+                  std::string(argument) + " is on " + name(array.device) + " and out is on " + name(out.device));
+  };
+  check_device(v, "v");
+  check_device(x, "x");
   bessel::check_broadcast(v, "v", out);
   bessel::check_broadcast(x, "x", out);
   if (bessel::is_grad(function)) {
@@ -211,13 +244,14 @@ void evaluate(BesselFunction function, const TensorView& v, const TensorView& x,
     bool same = second.ndim == out.ndim && second.dtype == out.dtype;
     for (int i = 0; same && i < out.ndim; ++i) same = second.shape[i] == out.shape[i];
     if (!same) throw Error(Code::invalid_argument, "second must have the shape and dtype of out");
+    check_device(second, "second");
   } else if (second.defined()) {
     throw Error(Code::invalid_argument, "second is defined, but only the gradients have two outputs");
   }
   if (out.dtype == DType::float32)
-    bessel::evaluate<float>(function, v, x, out, second);
+    bessel::evaluate<float>(function, v, x, out, second, stream);
   else
-    bessel::evaluate<double>(function, v, x, out, second);
+    bessel::evaluate<double>(function, v, x, out, second, stream);
 }
 
 double evaluate(BesselFunction function, double v, double x) { return bessel::one(function, v, x); }

@@ -37,8 +37,9 @@ extern "C" {
 omniconv_status omniconv_bessel(const char* function, const DLTensor* v, const DLTensor* x, const DLTensor* out,
                                 const DLTensor* second) {
   return guarded([&] {
-    omniconv::evaluate(parse_function(function), array(v, "v"), array(x, "x"), array(out, "out"),
-                       optional_array(second, "second"));
+    constexpr On kAnywhere = On::cpu_or_cuda;
+    omniconv::evaluate(parse_function(function), array(v, "v", kAnywhere), array(x, "x", kAnywhere),
+                       array(out, "out", kAnywhere), optional_array(second, "second", kAnywhere), current_stream());
   });
 }
 

@@ -66,7 +66,7 @@ static OMNICONV_INLINE T constant(double x) {
 template <class T, int N>
 static OMNICONV_INLINE T horner(const double (&c)[N], T t) {
   T sum = constant<T>(c[N - 1]);
-#pragma GCC unroll 32
+  OMNICONV_UNROLL(32)
   for (int i = N - 2; i >= 0; --i) sum = multiply_add(sum, t, constant<T>(c[i]));
   return sum;
 }

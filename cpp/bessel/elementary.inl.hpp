@@ -29,18 +29,18 @@ template <class V>
 static OMNICONV_INLINE void begin_log(Pair<V> n, V x, Quotient<V>& out) {
   // Unsigned throughout: sums may wrap on the way.
   using W = typename Real<V>::unsigned_word;
-  typedef W U __attribute__((vector_size(sizeof(V))));
+  using U = UnsignedBits<V>;
   constexpr int kMantissa = Real<V>::mantissa;
   constexpr W kOffset = Real<V>::bias + 1;  // keeps the difference positive for the shift
-  const U of_n = reinterpret_cast<U>(n.hi), of_x = reinterpret_cast<U>(x);
+  const U of_n = cast<U>(n.hi), of_x = cast<U>(x);
   const U biased = (of_n - of_x + ((kOffset << kMantissa) + (W(1) << (kMantissa - 1)))) >> kMantissa;
   // 2^mantissa with an integer in its low bits is 2^mantissa + that integer.
   constexpr W kMagicBits = W(Real<V>::bias + kMantissa) << kMantissa;
   constexpr double kMagic = double(uint64_t(1) << kMantissa) + double(kOffset);
-  const V scaled = reinterpret_cast<V>(of_x + (biased << kMantissa) - (kOffset << kMantissa));
+  const V scaled = cast<V>(of_x + (biased << kMantissa) - (kOffset << kMantissa));
   const V d = n.hi - scaled, twice = scaled + scaled, sum = twice + d;
   out.d = d;
-  out.exponent = reinterpret_cast<V>(biased | kMagicBits) - set<V>(kMagic);
+  out.exponent = cast<V>(biased | kMagicBits) - set<V>(kMagic);
   out.d_low = n.lo;
   out.sum = sum;
   out.sum_low = (d - (sum - twice)) + n.lo;

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "omniconv/bessel.hpp"
+#include "omniconv/options.hpp"
 
 namespace omniconv::bessel {
 
@@ -50,6 +50,6 @@ struct Trapezoid {
   double down[kMaxNodes];  // e^-tau
 };
 inline constexpr int kTrapezoids = 4;  // for hypot(v, x) below 4, 8, 16, 24
-const Trapezoid& trapezoid(int which);
+const Trapezoid* trapezoids();
 
 }  // namespace omniconv::bessel

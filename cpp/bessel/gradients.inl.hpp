@@ -24,7 +24,7 @@ static OMNICONV_INLINE void gradient_uniform(int count, const Scalar<V>* v, cons
   const V half = set<V>(0.5), one = set<V>(1);
   GradientState<V> tile[kTile];
   const auto input = [&](int i) { return scaled<kExtreme>(load_real<V>(v + i * kWide), load_real<V>(x + i * kWide)); };
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     const Hypot<V> h = hypot(in.v, in.x);
@@ -32,7 +32,7 @@ static OMNICONV_INLINE void gradient_uniform(int count, const Scalar<V>* v, cons
     tile[i].s_low = half * h.rest;
     tile[i].w = one / h.s;
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     GradientState<V>& t = tile[i];
@@ -40,7 +40,7 @@ static OMNICONV_INLINE void gradient_uniform(int count, const Scalar<V>* v, cons
     t.h = series<Weight::h, TERMS, kK>(p, w);
     t.g = series<Weight::g, TERMS, kK>(p, w);
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     GradientState<V>& t = tile[i];
@@ -53,7 +53,7 @@ static OMNICONV_INLINE void gradient_uniform(int count, const Scalar<V>* v, cons
     if constexpr (kExtreme) quotient.exponent += in.shift;
     t.log = finish_log_short(quotient);
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const V own_x = load_real<V>(x + i * kWide);
     const Scaled<V> in = input(i);

@@ -94,7 +94,7 @@ class Sorter {
   }
 
   void run_main(int start, int n) {
-    run<F, V>(main_, n, args_.v + start, args_.x + start, args_.out[0] + start, args_.out[1] + start);
+    run<F, V>(main_, n, args_.v + start, args_.x + start, args_.out[0] + start, args_.out[1] + start, trapezoids());
   }
 
   // Those of a vector of values at `start` that are not of the main region.
@@ -108,7 +108,8 @@ class Sorter {
   // on the whole block.
   static int most_frequent(const Word<V>* regions, int n) {
     int best = -1, most = n / 3;
-    for (int at : {0, n / 2, n - 1}) {
+    const int candidates[] = {0, n / 2, n - 1};
+    for (int at : candidates) {
       const int candidate = int(regions[at]);
       if (candidate == best || candidate > kExtremeRegion) continue;
       Bits<V> count{};
@@ -153,7 +154,7 @@ class Sorter {
       v[i] = S(batch.v[from]);
       x[i] = S(batch.x[from]);
     }
-    run<F, W>(region, batch.n, v, x, out[0], out[1]);
+    run<F, W>(region, batch.n, v, x, out[0], out[1], trapezoids());
     for (int i = 0; i < batch.n; ++i) {
       args_.out[0][batch.at[i]] = T(out[0][i]);
       if constexpr (is_grad(F)) args_.out[1][batch.at[i]] = T(out[1][i]);

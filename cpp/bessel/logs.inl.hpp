@@ -32,14 +32,14 @@ static OMNICONV_INLINE void log_far(int count, const Scalar<V>* v, const Scalar<
     const V n = load_real<V>(v + i * kWide);
     return is_k(F) ? magnitude(n) : n;
   };
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Hypot<V> h = hypot(order(i), load_real<V>(x + i * kWide));
     tile[i].s = h.s;
     tile[i].s_low = half * h.rest;  // times 1 / s
     tile[i].square = h.square;
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     FarState<V>& t = tile[i];
     const Pair<V> sum = fast_two_sum(t.s, order(i));
@@ -56,7 +56,7 @@ static OMNICONV_INLINE void log_far(int count, const Scalar<V>* v, const Scalar<
     t.q = asinh.d * asinh.inverse;
     t.q_low = ((low - residue(t.q, asinh.sum, -asinh.d)) - t.q * (asinh.sum_low + low)) * asinh.inverse;
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     FarState<V>& t = tile[i];
     constexpr double kConstant = is_k(F) ? kHalfLogHalfPi[0] : -kHalfLog2Pi[0];
@@ -65,7 +65,7 @@ static OMNICONV_INLINE void log_far(int count, const Scalar<V>* v, const Scalar<
     const V half_log = fma(t.log_q * square, atanh_tail(square), t.log_q);
     t.rest = (rest - half_log) + series<Weight::plain, TERMS, is_k(F)>(t.square * (t.w * t.w), t.w);
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const FarState<V>& t = tile[i];
     const V n = order(i), square = t.q * t.q, twice = t.q + t.q;
@@ -109,12 +109,12 @@ static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Sca
     const V order = load_real<V>(v + i * kWide);
     return scaled<kExtreme>(is_k(F) ? magnitude(order) : order, load_real<V>(x + i * kWide));
   };
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     tile[i].h = hypot(in.v, in.x);
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     LogState<V>& t = tile[i];
@@ -140,17 +140,17 @@ static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Sca
       t.log_s.exponent += in.factor < set<V>(1) ? set<V>(-Limits<V>::down_log2) : V{};
     }
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     const V ratio = in.v * tile[i].w, p = ratio * ratio;
     tile[i].sum = series<Weight::plain, TERMS, is_k(F)>(p, kExtreme ? tile[i].w * in.factor : tile[i].w);
   }
   if constexpr (!kZeroLine) {
-#pragma GCC unroll 1
+    OMNICONV_UNROLL(1)
     for (int i = 0; i < count; ++i) tile[i].log = finish_log(tile[i].asinh);
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) {
     const Scaled<V> in = input(i);
     LogState<V>& t = tile[i];
@@ -165,7 +165,7 @@ static OMNICONV_INLINE void log_uniform(int count, const Scalar<V>* v, const Sca
     }
     if constexpr (kExtreme) t.leading = {t.leading.hi * in.inverse, t.leading.lo * in.inverse};
   }
-#pragma GCC unroll 1
+  OMNICONV_UNROLL(1)
   for (int i = 0; i < count; ++i) store_real(out + i * kWide, add_up<F>(tile[i]));
 }
 

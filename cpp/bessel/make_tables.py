@@ -69,7 +69,7 @@ class Writer:
         self.lines += lines
 
     def array(self, name: str, values: list, comment: str) -> None:
-        self.say(f"// {comment}", f"inline constexpr double {name}[] = {{")
+        self.say(f"// {comment}", f"OMNICONV_BESSEL_TABLE double {name}[] = {{")
         row = "   "
         for value in values:
             text = f" {number(value)},"
@@ -86,11 +86,11 @@ class Writer:
     def pair(self, name: str, value, what: str) -> None:
         high = float(value)
         self.say(f"// {what}, as the sum of two")
-        self.say(f"inline constexpr double {name}[] = {{{number(high)}, {number(value - high)}}};")
+        self.say(f"OMNICONV_BESSEL_TABLE double {name}[] = {{{number(high)}, {number(value - high)}}};")
 
     def split(self, name: str, value, bits: int, what: str) -> None:
         high = mp.nint(mp.ldexp(value, bits)) / mp.mpf(2) ** bits
-        self.say(f"// {what}", f"inline constexpr double {name}[] = {{{number(high)}, {number(value - high)}}};")
+        self.say(f"// {what}", f"OMNICONV_BESSEL_TABLE double {name}[] = {{{number(high)}, {number(value - high)}}};")
 
 
 def atanh_tail(t):
@@ -158,6 +158,12 @@ def main() -> None:
     w.say(
         "// bessel/tables.hpp -- constants of the Bessel kernels; written by make_tables.py, which says what they are",
         "#pragma once",
+        "",
+        "#if defined(__CUDACC__)",
+        "#define OMNICONV_BESSEL_TABLE static __device__ constexpr",
+        "#else",
+        "#define OMNICONV_BESSEL_TABLE inline constexpr",
+        "#endif",
         "",
         "namespace omniconv::bessel {",
         "",

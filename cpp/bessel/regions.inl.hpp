@@ -42,17 +42,28 @@ enum Region {
 
 constexpr bool has_zero_line(BesselFunction f) { return f == BesselFunction::log_iv || f == BesselFunction::log_kv; }
 
+// The tier of s^2, by comparing it with all that begin below.
+template <class V, int TIER = 0>
+static OMNICONV_INLINE Bits<V> tier_of(V s2) {
+  if constexpr (TIER + 1 < kTiers) {
+    constexpr double kFrom = Tiers<V>::tiers[TIER].from;
+    return tier_of<V, TIER + 1>(s2) - (s2 < set<V>(kFrom * kFrom));
+  } else {
+    return Bits<V>{};
+  }
+}
+
 template <BesselFunction F, class V>
 static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
   using L = Limits<V>;
   const auto all = [](int r) { return Bits<V>{} + Word<V>(r); };
   const V s2 = fma(v, v, x * x);
   const auto below = [&](double s) { return s2 < set<V>(s * s); };
-  Bits<V> region{};
-  for (int i = 0; i + 1 < kTiers; ++i) region -= below(Tiers<V>::tiers[i].from);
+  Bits<V> region = tier_of(s2);
   if constexpr (has_zero_line(F)) region = near_zero_line(v, x) ? all(kZeroLineFar) - (region >= kFarTiers) : region;
-  const auto common = (s2 >= set<V>(double(Tiers<V>::tiers[kTiers - 1].from) * Tiers<V>::tiers[kTiers - 1].from)) &
-                      (s2 < set<V>(L::large * L::large)) & (x > set<V>(L::small)) & (v >= V{});
+  constexpr double kFrom = Tiers<V>::tiers[kTiers - 1].from;
+  const auto common =
+      (s2 >= set<V>(kFrom * kFrom)) & (s2 < set<V>(L::large * L::large)) & (x > set<V>(L::small)) & (v >= V{});
   if (!any(~common)) return region;
 
   const auto extreme = (max(v, x) > set<V>(L::large)) | (x < set<V>(L::small));
@@ -61,9 +72,7 @@ static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
     const Bits<V> rule = all(kTrapezoidRegion) - (s2 >= set<V>(16)) - (s2 >= set<V>(64)) - (s2 >= set<V>(256));
     small = x <= set<V>(0.1) ? small : rule;
   }
-  rare = below(Tiers<V>::tiers[kTiers - 1].from)         ? small
-         : (s2 >= set<V>(L::large * L::large)) | extreme ? rare
-                                                         : region;
+  rare = below(kFrom) ? small : (s2 >= set<V>(L::large * L::large)) | extreme ? rare : region;
   const V infinity = set<V>(__builtin_inf());
   const auto ordinary = (x > V{}) & (x < infinity) & (v >= V{}) & (v < infinity);
   return common ? region : ordinary ? rare : all(kSpecial);
@@ -72,9 +81,10 @@ static OMNICONV_INLINE Bits<V> region_of(V v, V x) {
 // ---- limits and bad input ------------------------------------------------------------------------------------------
 
 template <BesselFunction F, class T>
-static Result<T> special(T v, T x) {
+static OMNICONV_INLINE Result<T> special(T v, T x) {
   using B = BesselFunction;
   const T nan = T(__builtin_nan("")), inf = T(__builtin_inf());
+  if (is_k(F) && is_log(F) && v < 0) v = -v;  // even in v
   if (!(v >= 0) || !(x >= 0) || (v == inf && x == inf)) return {nan, nan};
   const bool zero = x == 0, far = x == inf;  // else v is infinite and x is positive and finite
   switch (F) {
@@ -95,8 +105,8 @@ static Result<T> special(T v, T x) {
 // ---- one region ----------------------------------------------------------------------------------------------------
 
 template <BesselFunction F, int REGION, class V>
-static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
-                                                 Scalar<V>* second) {
+static OMNICONV_OUT_OF_LINE void run_region(int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
+                                            Scalar<V>* second) {
   constexpr bool kOnLine = REGION == kZeroLineFar || REGION == kZeroLineNear;
   constexpr int kTier = REGION < kTiers ? REGION : REGION == kZeroLineFar ? kFarTiers - 1 : kTiers - 1;
   constexpr Tier kRow = Tiers<V>::tiers[kTier];
@@ -127,10 +137,10 @@ static __attribute__((noinline)) void run_region(int n, const Scalar<V>* v, cons
 }
 
 template <BesselFunction F, bool TEMME_OR_SERIES>
-static __attribute__((noinline)) void run_small(int n, const double* v, const double* x, double* first, double* second,
-                                                const Trapezoid* rule) {
+static OMNICONV_OUT_OF_LINE void run_small(int n, const double* v, const double* x, double* first, double* second,
+                                           const Trapezoid* rule) {
   using B = BesselFunction;
-  for (int i = 0; i < n; i += kWidth64) {
+  for (int i = 0; i < n; i += Real<f64>::width) {
     f64 a = load_real<f64>(v + i);
     const f64 b = load_real<f64>(x + i);
     if constexpr (is_k(F) && is_log(F)) a = magnitude(a);
@@ -148,23 +158,28 @@ static __attribute__((noinline)) void run_small(int n, const double* v, const do
   }
 }
 
-// At the scalar level, which is there to run anywhere, the longest series serves all: a third of the code.
-#if defined(__AVX2__) || defined(__aarch64__)
-constexpr bool kEveryTier = true;
+// The tier whose formula serves each. At the scalar level, which is there to run anywhere, the longest series serves
+// all: a third of the code. On a GPU, where a warp runs the formulas of all its values one after the other, three.
+#if defined(OMNICONV_ONE_LANE)
+constexpr int kServedBy[kTiers] = {1, 1, 2, 3};
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int kServedBy[kTiers] = {0, 1, 2, 3};
 #else
-constexpr bool kEveryTier = false;
+constexpr int kServedBy[kTiers] = {3, 3, 3, 3};
 #endif
+constexpr int kServesFarLine = kServedBy[0] == 0 ? kZeroLineFar : kZeroLineNear;
 
+// `rules`: trapezoids().
 template <BesselFunction F, class V>
-static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first, Scalar<V>* second) {
+static OMNICONV_INLINE void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scalar<V>* first,
+                                Scalar<V>* second, const Trapezoid* rules) {
   switch (region) {
-    case 0: return run_region<F, kEveryTier ? 0 : kTiers - 1, V>(n, v, x, first, second);
-    case 1: return run_region<F, kEveryTier ? 1 : kTiers - 1, V>(n, v, x, first, second);
-    case 2: return run_region<F, kEveryTier ? 2 : kTiers - 1, V>(n, v, x, first, second);
-    case kTiers - 1: return run_region<F, kTiers - 1, V>(n, v, x, first, second);
+    case 0: return run_region<F, kServedBy[0], V>(n, v, x, first, second);
+    case 1: return run_region<F, kServedBy[1], V>(n, v, x, first, second);
+    case 2: return run_region<F, kServedBy[2], V>(n, v, x, first, second);
+    case 3: return run_region<F, kServedBy[3], V>(n, v, x, first, second);
     case kZeroLineFar:
-      if constexpr (has_zero_line(F))
-        return run_region<F, kEveryTier ? kZeroLineFar : kZeroLineNear, V>(n, v, x, first, second);
+      if constexpr (has_zero_line(F)) return run_region<F, kServesFarLine, V>(n, v, x, first, second);
       return;
     case kZeroLineNear:
       if constexpr (has_zero_line(F)) return run_region<F, kZeroLineNear, V>(n, v, x, first, second);
@@ -172,10 +187,10 @@ static void run(int region, int n, const Scalar<V>* v, const Scalar<V>* x, Scala
     case kExtremeRegion: return run_region<F, kExtremeRegion, V>(n, v, x, first, second);
   }
   if constexpr (kIsDouble<V>) {
-    if (region == kSmall)
-      run_small<F, true>(n, v, x, first, second, nullptr);
-    else if constexpr (is_k(F))
-      run_small<F, false>(n, v, x, first, second, &trapezoid(region - kTrapezoidRegion));
+    if (region == kSmall) return run_small<F, true>(n, v, x, first, second, nullptr);
+    if constexpr (is_k(F))
+      if (region >= kTrapezoidRegion)
+        return run_small<F, false>(n, v, x, first, second, rules + (region - kTrapezoidRegion));
   }
 }
 

@@ -1,11 +1,17 @@
 // bessel/tables.hpp -- constants of the Bessel kernels; written by make_tables.py, which says what they are
 #pragma once
 
+#if defined(__CUDACC__)
+#define OMNICONV_BESSEL_TABLE static __device__ constexpr
+#else
+#define OMNICONV_BESSEL_TABLE inline constexpr
+#endif
+
 namespace omniconv::bessel {
 
 inline constexpr int kUniformTerms = 28;
 // D_k(p), k = 1, 2, ...: k + 1 coefficients each, that of p^j at k (k + 1) / 2 - 1 + j
-inline constexpr double kUniform[] = {
+OMNICONV_BESSEL_TABLE double kUniform[] = {
     0x1.0000000000000p-3,    -0x1.aaaaaaaaaaaabp-3,   0x1.0000000000000p-4,    -0x1.8000000000000p-2,
     0x1.4000000000000p-2,    0x1.0aaaaaaaaaaabp-4,    -0x1.a8ccccccccccdp-1,   0x1.ba00000000000p+0,
     -0x1.eb1c71c71c71cp-1,   0x1.a000000000000p-4,    -0x1.1c00000000000p+1,   0x1.0980000000000p+3,
@@ -118,35 +124,35 @@ inline constexpr double kUniform[] = {
 };
 
 // (atanh(q) / q - 1) / q^2 in q^2 <= 0.04; error 2^-56.1
-inline constexpr double kAtanh64[] = {
+OMNICONV_BESSEL_TABLE double kAtanh64[] = {
     0x1.5555555555555p-2, 0x1.9999999999f30p-3, 0x1.24924923dba6ap-3, 0x1.c71c72e2f78d5p-4,
     0x1.745cab2727663p-4, 0x1.3b29fcbbce66dp-4, 0x1.0e88ea4725d3dp-4, 0x1.16b68338bd78bp-4,
 };
 // the same for float32; error 2^-28.9
-inline constexpr double kAtanh32[] = {
+OMNICONV_BESSEL_TABLE double kAtanh32[] = {
     0x1.555555338930ep-2,
     0x1.999a6c1558a42p-3,
     0x1.242c5ad276ccbp-3,
     0x1.e66d6f49a5601p-4,
 };
 // (e^r - 1 - r) / r^2 for |r| <= log(2) / 2; error 2^-59.3
-inline constexpr double kExp[] = {
+OMNICONV_BESSEL_TABLE double kExp[] = {
     0x1.0000000000000p-1,  0x1.5555555555557p-3,  0x1.5555555555556p-5,  0x1.11111111100bep-7,
     0x1.6c16c16c162c3p-10, 0x1.a01a01abf85abp-13, 0x1.a01a01a6e1e2ap-16, 0x1.71de01fdbf9cap-19,
     0x1.27e4db46cddd1p-22, 0x1.af4e554377204p-26, 0x1.1f7340dbc337ep-29,
 };
 
 // z with sqrt(1 + z^2) = asinh(1 / z): where the leading term of the logarithms is 0, as the sum of two
-inline constexpr double kZeroLine[] = {0x1.53531aff7ce6dp-1, 0x1.2ce0dafecc8fbp-57};
+OMNICONV_BESSEL_TABLE double kZeroLine[] = {0x1.53531aff7ce6dp-1, 0x1.2ce0dafecc8fbp-57};
 // derivative of the leading term there, in units of v, as the sum of two
-inline constexpr double kZeroSlope[] = {0x1.cf6756d4488f4p+0, 0x1.a62351695fe41p-54};
+OMNICONV_BESSEL_TABLE double kZeroSlope[] = {0x1.cf6756d4488f4p+0, 0x1.a62351695fe41p-54};
 // (leading(z + e) / e - slope) / e for |e| <= 1 / 64; error 2^-52.3
-inline constexpr double kZeroTail64[] = {
+OMNICONV_BESSEL_TABLE double kZeroTail64[] = {
     -0x1.e5d470bae22e0p-1, 0x1.19a39ebffbb78p+0, -0x1.4b98d3428901bp+0, 0x1.9250cf6cb1492p+0,
     -0x1.f8955d352dbaap+0, 0x1.45a9115075bd9p+1, -0x1.ae22bd2763764p+1, 0x1.207f73e821370p+2,
 };
 // the same for float32; error 2^-26.0
-inline constexpr double kZeroTail32[] = {
+OMNICONV_BESSEL_TABLE double kZeroTail32[] = {
     -0x1.e5d4703a3e7e7p-1,
     0x1.19a39e6cf51c0p+0,
     -0x1.4bb8ad484d625p+0,
@@ -154,24 +160,24 @@ inline constexpr double kZeroTail32[] = {
 };
 
 // (1 / Gamma(1 + f) - 1) / f on [0, 1]; error 2^-59.1
-inline constexpr double kReciprocalGamma[] = {
+OMNICONV_BESSEL_TABLE double kReciprocalGamma[] = {
     0x1.2788cfc6fb619p-1,   -0x1.4fcf4026afa2ap-1,  -0x1.5815e8fa282a2p-5,  0x1.5512320b4c4d1p-3,
     -0x1.59af103e28d73p-5,  -0x1.3b4af23e5f735p-7,  0x1.d919c1ffb9a01p-8,   -0x1.3170e206c88c9p-10,
     -0x1.c36901ab0457bp-13, 0x1.0c91933f1b565p-13,  -0x1.520d42b1cc2edp-16, -0x1.4dd73722b3b42p-20,
     0x1.31bf39c73932fp-20,  -0x1.d63bf83671052p-23, 0x1.277eb646b9e89p-26,
 };
 // (1/Gamma(1 - m) - 1/Gamma(1 + m)) / (2 m) in m^2 <= 1/4; error 2^-60.6
-inline constexpr double kGammaOdd[] = {
+OMNICONV_BESSEL_TABLE double kGammaOdd[] = {
     -0x1.2788cfc6fb619p-1, 0x1.5815e8fa27071p-5,  0x1.59af103c3332fp-5,   -0x1.d919c527203e8p-8,
     0x1.c364fccbdcf47p-13, 0x1.51cefa90e95a6p-16, -0x1.3045f86b6117fp-20, -0x1.5348ca59d7f11p-28,
 };
 // ((1/Gamma(1 - m) + 1/Gamma(1 + m)) / 2 - 1) / m^2 there; error 2^-64.2
-inline constexpr double kGammaEven[] = {
+OMNICONV_BESSEL_TABLE double kGammaEven[] = {
     -0x1.4fcf4026afa2ep-1, 0x1.5512320b43fbfp-3,   -0x1.3b4af284842bap-7,  -0x1.317112cdf0beap-10,
     0x1.0c8a78a998e6dp-13, -0x1.4faca846e74d7p-20, -0x1.b9af23ea2af5cp-23, 0x1.5ec4ab6e9c956p-28,
 };
 // (pi m / sin(pi m) - 1) / m^2 there; error 2^-69.7
-inline constexpr double kReflection[] = {
+OMNICONV_BESSEL_TABLE double kReflection[] = {
     0x1.a51a6625307d3p+0,  0x1.e4e17caddba7ep+0, 0x1.f89a271351b6ap+0,  0x1.fe1240844e215p+0, 0x1.ff821b392dec2p+0,
     0x1.ffe03d3dfbb6ep+0,  0x1.fff807b8f93a4p+0, 0x1.fffde96e6c729p+0,  0x1.0000af36c87c5p+1, 0x1.ffe35f11c1a80p+0,
     0x1.00a46949e9e9cp+1,  0x1.f4b1272a38e2ep+0, 0x1.260f0b33e7438p+1,  0x1.e840786e904b5p-2, 0x1.f705e2dfc3b0ep+2,
@@ -179,12 +185,12 @@ inline constexpr double kReflection[] = {
 };
 
 // log(2), the first of the two short enough to be exact times an exponent
-inline constexpr double kLog2In64[] = {0x1.62e42fefa4000p-1, -0x1.8432a1b0e2634p-43};
+OMNICONV_BESSEL_TABLE double kLog2In64[] = {0x1.62e42fefa4000p-1, -0x1.8432a1b0e2634p-43};
 // the same for float32
-inline constexpr double kLog2In32[] = {0x1.62e4000000000p-1, 0x1.7f7d1cf79abcap-20};
+OMNICONV_BESSEL_TABLE double kLog2In32[] = {0x1.62e4000000000p-1, 0x1.7f7d1cf79abcap-20};
 // log(2 pi) / 2, as the sum of two
-inline constexpr double kHalfLog2Pi[] = {0x1.d67f1c864beb5p-1, -0x1.65b5a1b7ff5dfp-55};
+OMNICONV_BESSEL_TABLE double kHalfLog2Pi[] = {0x1.d67f1c864beb5p-1, -0x1.65b5a1b7ff5dfp-55};
 // log(pi / 2) / 2, as the sum of two
-inline constexpr double kHalfLogHalfPi[] = {0x1.ce6bb25aa1316p-3, -0x1.dcd49c8e5aff6p-58};
+OMNICONV_BESSEL_TABLE double kHalfLogHalfPi[] = {0x1.ce6bb25aa1316p-3, -0x1.dcd49c8e5aff6p-58};
 
 }  // namespace omniconv::bessel

@@ -44,9 +44,9 @@ Trapezoid make(const Row& row) {
 
 }  // namespace
 
-const Trapezoid& trapezoid(int which) {
+const Trapezoid* trapezoids() {
   static const Trapezoid rules[kTrapezoids] = {make(kRows[0]), make(kRows[1]), make(kRows[2]), make(kRows[3])};
-  return rules[which];
+  return rules;
 }
 
 }  // namespace omniconv::bessel

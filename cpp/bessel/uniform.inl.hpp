@@ -22,14 +22,14 @@
 namespace omniconv::bessel {
 namespace OMNICONV_ISA_NS {
 
-constexpr int kTile = 8;  // vectors that go through the stages together
+constexpr int kTile = Real<f64>::width == 1 ? 1 : 8;  // vectors in the stages together; a GPU's thread has one value
 
 // ---- the series ----------------------------------------------------------------------------------------------------
 
 enum class Weight { plain, h, h2, g };  // times 1; (k + 2j); (k + 2j) (k + 2j + 2); the derivative by p
 
 template <Weight W>
-constexpr double coefficient(int k, int j) {
+static OMNICONV_INLINE constexpr double coefficient(int k, int j) {
   const int at = k * (k + 1) / 2 - 1;
   if (W == Weight::g) return j < k ? (j + 1) * kUniform[at + j + 1] : 0;
   const double c = kUniform[at + j];
@@ -42,7 +42,7 @@ template <Weight W, int K, class V>
 static OMNICONV_INLINE V row(V p) {
   constexpr int kDegree = W == Weight::g ? K - 1 : K;
   V sum = set<V>(coefficient<W>(K, kDegree));
-#pragma GCC unroll 32
+  OMNICONV_UNROLL(32)
   for (int j = kDegree - 1; j >= 0; --j) sum = fma(sum, p, set<V>(coefficient<W>(K, j)));
   return sum;
 }

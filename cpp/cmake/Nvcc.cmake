@@ -31,7 +31,7 @@ endfunction()
 # A shared library with the static runtime of CUDA: it needs the driver alone, and only when it is used. What ptxas says
 # of every kernel goes to <file>.log beside the object.
 function(omniconv_add_cuda_plugin target nvcc)
-  set(flags -std=c++20 -O3 --fmad=false -Xfatbin=-compress-all -Xptxas=-v
+  set(flags -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr -Xfatbin=-compress-all -Xptxas=-v
     -Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra)
   # fma() is written where it is meant, as everywhere in this library; so the emulator computes the same bits.
   if(CMAKE_COMPILE_WARNING_AS_ERROR)

@@ -90,19 +90,20 @@ ConvDesc describe(ConvOp op, const Options* given) {
 
 ConvDesc describe(ConvOp op, const Options* options, const DLTensor* x, const DLTensor* weight) {
   ConvDesc d = describe(op, options);
-  d.take_shapes(array(x, "x"), array(weight, "weight"));
+  d.take_shapes(array(x, "x", On::cpu_or_cuda), array(weight, "weight", On::cpu_or_cuda));
   return d;
 }
 
 ConvOperands operands(const DLTensor* a, const char* a_name, const DLTensor* b, const char* b_name,
                       const DLTensor* bias, const DLTensor* scale, const DLTensor* residual, const DLTensor* out) {
   ConvOperands o;
-  o.a = array(a, a_name);
-  o.b = optional_array(b, b_name);
-  o.out = array(out, "out");
-  o.bias = optional_array(bias, "bias");
-  o.scale = optional_array(scale, "scale");
-  o.residual = optional_array(residual, "residual");
+  o.stream = current_stream();
+  o.a = array(a, a_name, On::cpu_or_cuda);
+  o.b = optional_array(b, b_name, On::cpu_or_cuda);
+  o.out = array(out, "out", On::cpu_or_cuda);
+  o.bias = optional_array(bias, "bias", On::cpu_or_cuda);
+  o.scale = optional_array(scale, "scale", On::cpu_or_cuda);
+  o.residual = optional_array(residual, "residual", On::cpu_or_cuda);
   return o;
 }
 
@@ -159,7 +160,9 @@ omniconv_status omniconv_conv_grad_weight(const DLTensor* grad, const DLTensor* 
 }
 
 omniconv_status omniconv_conv_grad_bias(const DLTensor* grad, const DLTensor* out) {
-  return guarded([&] { conv_grad_bias(array(grad, "grad"), array(out, "out")); });
+  return guarded([&] {
+    conv_grad_bias(array(grad, "grad", On::cpu_or_cuda), array(out, "out", On::cpu_or_cuda), current_stream());
+  });
 }
 
 omniconv_status omniconv_conv_plan_create(omniconv_conv_op op, const DLTensor* x, const DLTensor* weight,
@@ -173,7 +176,7 @@ omniconv_status omniconv_conv_plan_create(omniconv_conv_op op, const DLTensor* x
 void omniconv_conv_plan_destroy(omniconv_conv_plan* plan) { delete plan; }
 
 omniconv_status omniconv_conv_plan_pack(omniconv_conv_plan* plan, const DLTensor* weight) {
-  return guarded([&] { required(plan, "plan").plan.pack(array(weight, "weight")); });
+  return guarded([&] { required(plan, "plan").plan.pack(array(weight, "weight", On::cpu_or_cuda), current_stream()); });
 }
 
 omniconv_status omniconv_conv_plan_run(const omniconv_conv_plan* plan, const DLTensor* a, const DLTensor* b,

@@ -12,6 +12,7 @@ namespace {
 
 // Of fixed size: keeping a message must not fail, least of all when memory is what is missing.
 thread_local char last_error[1024];
+thread_local void* stream = nullptr;
 
 omniconv_status keep(omniconv_status status, const char* message) {
   std::snprintf(last_error, sizeof last_error, "%s", message);
@@ -39,6 +40,8 @@ std::vector<const char*> isa_names() {
 }
 
 }  // namespace
+
+void* current_stream() noexcept { return stream; }
 
 omniconv_status status_of_current_exception() noexcept {
   try {
@@ -69,6 +72,8 @@ omniconv_status omniconv_get_num_threads(int* threads) {
 omniconv_status omniconv_set_num_threads(int threads) {
   return guarded([&] { set_num_threads(threads); });
 }
+
+void omniconv_set_stream(void* stream) { c_api::stream = stream; }
 
 omniconv_status omniconv_get_isa(const char** isa) {
   return guarded([&] { required(isa, "isa") = name(current_isa()).data(); });

@@ -25,12 +25,17 @@ T& required(T* pointer, const char* argument) {
   return *pointer;
 }
 
-inline TensorView array(const DLTensor* tensor, const char* argument) {
-  return TensorView::from_dlpack(required(tensor, argument), argument);
+using On = TensorView::On;
+
+inline TensorView array(const DLTensor* tensor, const char* argument, On allowed = On::cpu) {
+  return TensorView::from_dlpack(required(tensor, argument), argument, allowed);
 }
 
-inline TensorView optional_array(const DLTensor* tensor, const char* argument) {
-  return tensor ? TensorView::from_dlpack(*tensor, argument) : TensorView();
+inline TensorView optional_array(const DLTensor* tensor, const char* argument, On allowed = On::cpu) {
+  return tensor ? TensorView::from_dlpack(*tensor, argument, allowed) : TensorView();
 }
+
+// What omniconv_set_stream() set for this thread.
+void* current_stream() noexcept;
 
 }  // namespace omniconv::c_api

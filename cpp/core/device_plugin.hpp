@@ -14,8 +14,11 @@ namespace omniconv {
 namespace conv {
 struct DeviceConv;  // conv/device_conv.hpp
 }
+namespace bessel {
+struct DeviceBessel;  // bessel/device_bessel.hpp
+}
 
-inline constexpr uint32_t kDevicePluginVersion = 1;
+inline constexpr uint32_t kDevicePluginVersion = 2;
 inline constexpr int kDeviceError = 1, kDeviceMemory = 2;
 
 struct DeviceMessage {
@@ -40,6 +43,7 @@ struct DevicePlugin {
   int (*settle)(int device, DeviceMessage* message);
 
   const conv::DeviceConv* conv;
+  const bessel::DeviceBessel* bessel;
 };
 
 }  // namespace omniconv

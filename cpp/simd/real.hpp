@@ -4,10 +4,37 @@
 // are exact where nothing overflows or underflows, with and without an fma in the instruction set.
 #pragma once
 
+#if defined(OMNICONV_ONE_LANE)
+#include "simd/lane.hpp"
+#else
 #include "simd/vec.hpp"
+#endif
+
+#if defined(__AVX512F__) || defined(OMNICONV_VEC_AVX2) || defined(__aarch64__) || defined(OMNICONV_ONE_LANE)
+#define OMNICONV_HAS_FMA 1
+#else
+#define OMNICONV_HAS_FMA 0
+#endif
+
+// Before a loop: how often its body is to be repeated.
+#if defined(__CUDACC__)
+#define OMNICONV_UNROLL(count) OMNICONV_PRAGMA(unroll count)
+#else
+#define OMNICONV_UNROLL(count) OMNICONV_PRAGMA(GCC unroll count)
+#endif
+#define OMNICONV_PRAGMA(text) _Pragma(#text)
+
+// Of what is called once for many values: out of line, so that a unit is not all of it several times over.
+#if defined(OMNICONV_ONE_LANE)
+#define OMNICONV_OUT_OF_LINE OMNICONV_INLINE
+#else
+#define OMNICONV_OUT_OF_LINE __attribute__((noinline))
+#endif
 
 namespace omniconv {
 namespace OMNICONV_ISA_NS {
+
+#if !defined(OMNICONV_ONE_LANE)
 
 constexpr int kWidth64 = kWidth / 2;
 typedef double f64 __attribute__((vector_size(8 * kWidth64)));
@@ -22,6 +49,7 @@ struct Real<f32> {
   using bits = i32;
   using word = int32_t;
   using unsigned_word = uint32_t;
+  typedef uint32_t unsigned_bits __attribute__((vector_size(4 * kWidth)));
   static constexpr int width = kWidth, mantissa = 23, bias = 127;
 };
 template <>
@@ -30,15 +58,11 @@ struct Real<f64> {
   using bits = i64;
   using word = int64_t;
   using unsigned_word = uint64_t;
+  typedef uint64_t unsigned_bits __attribute__((vector_size(8 * kWidth64)));
   static constexpr int width = kWidth64, mantissa = 52, bias = 1023;
 };
 template <class V>
 using Scalar = typename Real<V>::scalar;
-template <class V>
-using Bits = typename Real<V>::bits;
-template <class V>
-using Word = typename Real<V>::word;
-
 template <class V>
 static OMNICONV_INLINE V set(double x) {
   return Scalar<V>(x) - V{};  // keeps -0 and NaN
@@ -54,13 +78,10 @@ static OMNICONV_INLINE void store_real(Scalar<V>* p, V v) {
   *reinterpret_cast<unaligned*>(p) = v;
 }
 
-template <class V>
-static OMNICONV_INLINE Bits<V> bits_of(V v) {
-  return reinterpret_cast<Bits<V>>(v);
-}
-template <class V>
-static OMNICONV_INLINE V from_bits(Bits<V> v) {
-  return reinterpret_cast<V>(v);
+// The same bits as another type.
+template <class To, class From>
+static OMNICONV_INLINE To cast(From from) {
+  return reinterpret_cast<To>(from);
 }
 
 static OMNICONV_INLINE f64 fma(f64 a, f64 b, f64 c) {
@@ -128,11 +149,6 @@ static OMNICONV_INLINE f64 max(f64 a, f64 b) {
 #endif
 }
 
-template <class V>
-static OMNICONV_INLINE V magnitude(V v) {
-  return from_bits<V>(bits_of(v) & ~(Word<V>(1) << (sizeof(Word<V>) * 8 - 1)));
-}
-
 // Whether any lane of a mask is set.
 template <class M>
 static OMNICONV_INLINE bool any(M mask) {
@@ -144,6 +160,29 @@ static OMNICONV_INLINE bool any(M mask) {
   for (int i = 0; i < kWidth64; ++i) set |= words[i];
   return set != 0;
 #endif
+}
+
+#endif  // OMNICONV_ONE_LANE
+
+template <class V>
+using Bits = typename Real<V>::bits;
+template <class V>
+using UnsignedBits = typename Real<V>::unsigned_bits;
+template <class V>
+using Word = typename Real<V>::word;
+
+template <class V>
+static OMNICONV_INLINE Bits<V> bits_of(V v) {
+  return cast<Bits<V>>(v);
+}
+template <class V>
+static OMNICONV_INLINE V from_bits(Bits<V> v) {
+  return cast<V>(v);
+}
+template <class V>
+static OMNICONV_INLINE V magnitude(V v) {
+  using W = typename Real<V>::unsigned_word;
+  return from_bits<V>(bits_of(v) & Word<V>(W(-1) >> 1));
 }
 
 // ---- pairs: an unevaluated sum of two vectors, |lo| <= ulp(hi) / 2 when normalised ---------------------------------
@@ -165,7 +204,7 @@ static OMNICONV_INLINE Pair<V> fast_two_sum(V a, V b) {
   return {sum, b - (sum - a)};
 }
 
-#if !defined(__AVX512F__) && !defined(OMNICONV_VEC_AVX2) && !defined(__aarch64__)
+#if !OMNICONV_HAS_FMA
 // Veltkamp's split: hi has half the bits, and products of halves are exact (Dekker 1971).
 template <class V>
 static OMNICONV_INLINE Pair<V> halves(V a) {
@@ -178,7 +217,7 @@ static OMNICONV_INLINE Pair<V> halves(V a) {
 // a * b + c with only the last rounding, given that c is close to -a * b: the residue of a product.
 template <class V>
 static OMNICONV_INLINE V residue(V a, V b, V c) {
-#if !defined(__AVX512F__) && !defined(OMNICONV_VEC_AVX2) && !defined(__aarch64__)
+#if !OMNICONV_HAS_FMA
   const Pair<V> x = halves(a), y = halves(b);
   return (((x.hi * y.hi + c) + x.hi * y.lo) + x.lo * y.hi) + x.lo * y.lo;
 #else
@@ -206,7 +245,7 @@ static OMNICONV_INLINE V estrin(const double (&c)[ALL], const V (&powers)[6]) {
 template <class V, int N>
 static OMNICONV_INLINE V polynomial(const double (&c)[N], V t) {
   V powers[6] = {t};
-#pragma GCC unroll 6
+  OMNICONV_UNROLL(6)
   for (int i = 1; i < 6; ++i) powers[i] = powers[i - 1] * powers[i - 1];  // those not needed are not computed
   return estrin<0, N>(c, powers);
 }

@@ -4,7 +4,10 @@
 namespace omniconv::cuda {
 namespace {
 
-const DeviceAlgorithm* const kAlgorithms[] = {&kTensorCores, &kImplicitGemm, &kDepthwise, &kReference};
+const DeviceAlgorithm* const kAlgorithms[] = {
+    &kTensorCores,    &kImplicitGemm,   &kIm2win,         &kDepthwise,      &kDepthwiseLarge, &kIm2winFull,
+    &kIm2winSteps[0], &kIm2winSteps[1], &kIm2winSteps[2], &kIm2winSteps[3], &kIm2winSteps[4], &kReference,
+};
 
 }  // namespace
 

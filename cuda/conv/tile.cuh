@@ -39,13 +39,18 @@ struct Tile {
   __device__ static int fetch_column_k() { return int(threadIdx.x) / (kColumns / kColumnFetch); }
 };
 
+// How operands get to shared memory: into one buffer between two barriers; into a second while the first is read; or,
+// as said above, also fetched into registers before the sums and stored after them.
+enum class Staging { single, buffered, prefetched };
+
 // rows.fetch(k, values): kRowFetch values a[k ...][fetch_row()]; columns.fetch(k, values): kColumnFetch values
 // b[k][fetch_column() ...]. Both give zeros past the end. kLong: more than kBlock terms.
-template <class Shape, bool kLong, class Rows, class Columns>
+template <class Shape, bool kLong, Staging kStaging = Staging::prefetched, class Rows, class Columns>
 __device__ inline void sum_tile(const Rows& rows, const Columns& columns, int terms,
                                 float (&sums)[Shape::kTileRows][Shape::kTileColumns]) {
-  OMNICONV_SHARED(float, a, 2 * kStep * Shape::kRows);
-  OMNICONV_SHARED(float, b, 2 * kStep * Shape::kColumns);
+  constexpr int kBuffers = kStaging == Staging::single ? 1 : 2;
+  OMNICONV_SHARED(float, a, kBuffers * kStep * Shape::kRows);
+  OMNICONV_SHARED(float, b, kBuffers * kStep * Shape::kColumns);
   float block[Shape::kTileRows][Shape::kTileColumns];
   float row_values[Shape::kRowFetch], column_values[Shape::kColumnFetch];
   const auto clear = [&](float (&s)[Shape::kTileRows][Shape::kTileColumns]) {
@@ -74,8 +79,9 @@ __device__ inline void sum_tile(const Rows& rows, const Columns& columns, int te
   const int steps = (terms + kStep - 1) / kStep;
   for (int step = 0; step < steps; ++step) {
     const bool more = step + 1 < steps;
-    if (more) fetch((step + 1) * kStep);
-    const int buffer = step % 2;
+    const int buffer = step % kBuffers;
+    if (kStaging != Staging::single && more) fetch((step + 1) * kStep);
+    if (kStaging == Staging::buffered && more) store(1 - buffer);
 #pragma unroll
     for (int k = 0; k < kStep; ++k) {
       float4 x[Shape::kTileRows / 4], y[Shape::kTileColumns / 4];
@@ -91,7 +97,7 @@ __device__ inline void sum_tile(const Rows& rows, const Columns& columns, int te
         for (int j = 0; j < Shape::kTileColumns; ++j)
           block[i][j] = fmaf(prim::component(x[i / 4], i % 4), prim::component(y[j / 4], j % 4), block[i][j]);
     }
-    if (more) store(1 - buffer);
+    if (kStaging == Staging::prefetched && more) store(1 - buffer);
     if constexpr (kLong) {
       if ((step + 1) % (kBlock / kStep) == 0) {
 #pragma unroll
@@ -102,6 +108,11 @@ __device__ inline void sum_tile(const Rows& rows, const Columns& columns, int te
       }
     }
     __syncthreads();
+    if (kStaging == Staging::single && more) {
+      fetch((step + 1) * kStep);
+      store(0);
+      __syncthreads();
+    }
   }
 #pragma unroll
   for (int i = 0; i < Shape::kTileRows; ++i)

@@ -1,4 +1,5 @@
 // core/plugin.cu -- the table that the library asks a plugin for
+#include "bessel/tables.cuh"
 #include "conv/tables.cuh"
 
 namespace omniconv::cuda {
@@ -31,6 +32,7 @@ const DevicePlugin kPlugin = {
       });
     },
     &kConv,
+    &kBessel,
 };
 
 }  // namespace

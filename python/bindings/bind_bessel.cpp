@@ -5,11 +5,14 @@
 namespace omniconv::bindings {
 namespace {
 
-void evaluate_arrays(BesselFunction function, nb::handle v, nb::handle x, nb::handle out, nb::handle second) {
-  const Input v_array(v, "v"), x_array(x, "x");
-  const Output out_array(out, "out"), second_array(second, "second");
+void evaluate_arrays(BesselFunction function, nb::handle v, nb::handle x, nb::handle out, nb::handle second,
+                     uintptr_t stream) {
+  constexpr auto kAnywhere = TensorView::On::cpu_or_cuda;
+  const Input v_array(v, "v", false, kAnywhere), x_array(x, "x", false, kAnywhere);
+  const Output out_array(out, "out", false, kAnywhere), second_array(second, "second", false, kAnywhere);
   nb::gil_scoped_release release;
-  evaluate(function, v_array.view(), x_array.view(), out_array.view(), second_array.view());
+  evaluate(function, v_array.view(), x_array.view(), out_array.view(), second_array.view(),
+           reinterpret_cast<void*>(stream));
 }
 
 }  // namespace
@@ -27,7 +30,7 @@ void bind_bessel(nb::module_& m) {
       .value("log_iv_grad", BesselFunction::log_iv_grad)
       .value("log_kv_grad", BesselFunction::log_kv_grad);
   m.def("bessel", &evaluate_arrays, nb::arg("function"), nb::arg("v"), nb::arg("x"), nb::arg("out"),
-        nb::arg("second").none());
+        nb::arg("second").none(), nb::arg("stream") = 0);
 }
 
 }  // namespace omniconv::bindings

@@ -3,7 +3,8 @@
 Every function takes a real order ``v`` and an argument ``x >= 0``: arrays of any framework that supports DLPack, or
 numbers, broadcast against each other. float32 and float64 stay what they are and may not be mixed; integers and Python
 numbers become the other argument's dtype, or float64. The result is an array of the caller's kind, a NumPy scalar where
-both arguments are scalars. ``out=`` takes an array to write to (of a gradient, a pair of them).
+both arguments are scalars. ``out=`` takes an array to write to (of a gradient, a pair of them). Arrays on a CUDA device
+are computed there, in the current stream of their framework; all arrays of a call lie on one device.
 
 Accuracy, with eps = 2**-52 (float32: 2**-23): logarithms to 4 eps * max(1, abs(value)), also near their zeros; ratios
 to 3 ulp; derivatives to 8 eps * max(1, abs(value)). Values are finite wherever the exact one is representable. NaN
@@ -23,7 +24,8 @@ import numbers
 from typing import Any
 
 from . import _core
-from .array import Described, check_out, describe, export, finish, np, said
+from .array import Described, check_out, describe, empty, export, finish, np, said
+from .device import CPU, current_stream, handed_over
 
 __all__ = [
     "iv_ratio",
@@ -134,36 +136,41 @@ def _operands(v: Any, x: Any) -> tuple[Any, Any, Described, tuple[int, ...], boo
     kinds = {like.kind for like in likes} - {"numpy"}
     if len(kinds) > 1:
         raise TypeError(f"v is a {v_like.kind} array and x is a {x_like.kind} array; they must be of one kind")
-    like = Described(kinds.pop() if kinds else "numpy", (), dtype, False)
+    devices = [like.device for like in likes]
+    if len({*devices}) > 1:
+        raise ValueError(f"v is on {devices[0]} and x is on {devices[1]}; they must be on one device")
+    like = Described(kinds.pop() if kinds else "numpy", (), dtype, False, devices[0] if devices else CPU)
     shapes = [described.shape if described else () for described in (v_like, x_like)]
     try:
         shape = tuple(int(n) for n in np.broadcast_shapes(*shapes))
     except ValueError:
         raise ValueError(f"v has shape {shapes[0]} and x has shape {shapes[1]}, which do not broadcast") from None
-    return _exported(v, v_like, dtype, "v"), _exported(x, x_like, dtype, "x"), like, shape, not likes
+    return _exported(v, v_like, like, "v"), _exported(x, x_like, like, "x"), like, shape, not likes
 
 
-def _exported(value: Any, like: Described | None, dtype: str, argument: str) -> Any:
-    if like is None:
-        return np.full(1, value, dtype=dtype)
-    array = export(value, argument)
-    return array.reshape(1) if not like.shape else array
+def _exported(value: Any, described: Described | None, like: Described, argument: str) -> Any:
+    """What the bindings take of an operand; a number becomes an array of one element where the other operand is."""
+    if described is None:
+        if like.device == CPU:
+            return np.full(1, value, dtype=like.dtype)
+        one = empty(like, (1,), False)
+        one[...] = float(value)
+        return handed_over(like.kind, one, like.device)
+    return _flat(value, described.shape, like.device, argument)
 
 
-def _result(like: Described, shape: tuple[int, ...]) -> Any:
-    try:
-        if like.kind == "torch":
-            import torch
-
-            return torch.empty(shape, dtype=getattr(torch, like.dtype))
-        return np.empty(shape, dtype=like.dtype)
-    except (MemoryError, RuntimeError, ValueError) as error:
-        raise MemoryError(f"the result of shape {shape} does not fit in memory") from error
+def _flat(array: Any, shape: tuple[int, ...], device: str, argument: str) -> Any:
+    """The array as the bindings take it, where it has no dimensions as one of a single element."""
+    if shape or device != CPU:
+        return export(array if shape else array.reshape(1), argument)
+    return export(array, argument).reshape(1)
 
 
 def _checked_out(out: Any, like: Described, shape: tuple[int, ...], argument: str) -> Any:
     check_out(out)
     described = describe(out, argument)
+    if described.device != like.device:
+        raise ValueError(f"{argument} is on {described.device}; expected is {like.device}")
     if described.shape != shape or described.dtype != like.dtype:
         raise ValueError(
             f"{argument} has shape {described.shape} and dtype {described.dtype}; expected are {shape} and {like.dtype}"
@@ -171,9 +178,11 @@ def _checked_out(out: Any, like: Described, shape: tuple[int, ...], argument: st
     return out
 
 
-def _call(function: str, v: Any, x: Any, results: list[Any]) -> None:
-    flat = [r.reshape(1) if not r.shape else r for r in (export(r, "out") for r in results)]
-    _core.bessel(getattr(_core.BesselFunction, function), v, x, flat[0], flat[1] if len(flat) > 1 else None)
+def _call(function: str, v: Any, x: Any, like: Described, results: list[Any]) -> None:
+    flat = [_flat(r, tuple(r.shape), like.device, "out") for r in results]
+    second = flat[1] if len(flat) > 1 else None
+    stream = current_stream(like.kind, like.device)
+    _core.bessel(getattr(_core.BesselFunction, function), v, x, flat[0], second, stream)
 
 
 def _finished(like: Described, result: Any, scalar: bool) -> Any:
@@ -182,8 +191,8 @@ def _finished(like: Described, result: Any, scalar: bool) -> Any:
 
 def _evaluate(function: str, v: Any, x: Any, out: Any) -> Any:
     v, x, like, shape, scalar = _operands(v, x)
-    result = _result(like, shape) if out is None else _checked_out(out, like, shape, "out")
-    _call(function, v, x, [result])
+    result = empty(like, shape, False) if out is None else _checked_out(out, like, shape, "out")
+    _call(function, v, x, like, [result])
     return _finished(like, result, scalar) if out is None else out
 
 
@@ -192,11 +201,11 @@ def _evaluate_grad(function: str, v: Any, x: Any, out: Any) -> tuple[Any, Any]:
     if out is None:
         # Halves of one array: the C library gives two large ones back to the system each time, and the page faults of
         # the next call cost more than the derivatives.
-        both = _result(like, (2, *shape))
+        both = empty(like, (2, *shape), False)
         results = [both[0, ...], both[1, ...]]
     else:
         if not isinstance(out, tuple) or len(out) != 2:
             raise TypeError(f"out is {said(out)}; expected is a pair of arrays, for d/dv and d/dx")
         results = [_checked_out(o, like, shape, f"out[{i}]") for i, o in enumerate(out)]
-    _call(function, v, x, results)
+    _call(function, v, x, like, results)
     return (_finished(like, results[0], scalar), _finished(like, results[1], scalar)) if out is None else out

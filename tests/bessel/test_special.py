@@ -154,6 +154,8 @@ def test_order_of_either_sign():
     for name in ("log_kv", "log_kve"):
         function = getattr(special, name)
         np.testing.assert_array_equal(function(-v - 0.25, x), function(v + 0.25, x))
+        for limit in (0.0, np.inf):
+            np.testing.assert_array_equal(function(-v, limit), function(v, limit))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

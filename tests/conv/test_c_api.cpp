@@ -267,14 +267,28 @@ TEST(CApi, NullIsAnErrorThatNamesTheArgument) {
   omniconv_conv_plan_destroy(plan);
 }
 
+TEST(CApi, AStreamIsThatOfItsThread) {
+  int stream;
+  omniconv_set_stream(&stream);
+  std::thread([] { EXPECT_EQ(c_api::current_stream(), nullptr); }).join();
+  EXPECT_EQ(c_api::current_stream(), &stream);
+  Planned p;  // on the CPU it means nothing
+  EXPECT_EQ(omniconv_conv(&p.dx, &p.dw, nullptr, nullptr, nullptr, &p.dy, &p.options), OMNICONV_OK);
+  omniconv_set_stream(nullptr);
+}
+
 TEST(CApi, BadTensorsAreErrors) {
   Planned p;
   const auto status = [&](const DLTensor& x) {
     return omniconv_conv(&x, &p.dw, nullptr, nullptr, nullptr, &p.dy, &p.options);
   };
   DLTensor bad = p.dx;
-  bad.device.device_type = kDLCUDA;
+  bad.device.device_type = kDLMetal;
   EXPECT_EQ(status(bad), OMNICONV_NOT_SUPPORTED);
+  expect_message({"x", "device type 8"});
+  bad.device.device_type = kDLCUDA;  // which needs the plugin, a driver and a device, and all arrays there
+  EXPECT_NE(status(bad), OMNICONV_OK);
+  expect_message({"cuda:0"});
   bad = p.dx;
   bad.dtype.code = kDLBfloat;
   EXPECT_EQ(status(bad), OMNICONV_TYPE_ERROR);

@@ -98,6 +98,129 @@ def test_forward_algorithms_have_one_order_of_sums(layout, kernel):
     assert np.array_equal(*results)
 
 
+@pytest.mark.parametrize(
+    "p",
+    [
+        Problem((20, 37), (7, 9), 2, 2, 1, 1, padding=((3, 3), (4, 4)), mode="reflect"),
+        Problem((17, 35), (31, 31), 1, 2, 1, 1, padding=((15, 15), (15, 15))),
+        Problem((33, 12), (63, 10), 1, 2, 1, 1, padding=((31, 31), (5, 4)), mode="circular"),
+        Problem((2, 9, 8), (1, 8, 8), 2, 3, 1, 1, padding=((1, 0), (4, 3), (3, 4))),
+    ],
+    ids=lambda p: "x".join(map(str, p.kernel)),
+)
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+def test_large_kernels_have_the_order_of_sums_of_others(p, op):
+    x, w, g, want = p.x(), p.w(), p.g(), wanted(p, op)
+    a, b = (OPS[op](p, x, w, g, algorithm=name) for name in ("depthwise_large", "implicit_gemm"))
+    assert error_of(a, want) <= 1e-6
+    assert np.array_equal(a, b)
+    last = [laid_out(array, "nhwc") for array in (x, w, g)]
+    assert np.array_equal(OPS[op](p, *last, algorithm="depthwise_large"), a)
+    if op == "forward":
+        two = np.concatenate([w, -2 * w]).reshape(2, *w.shape).swapaxes(0, 1).reshape(-1, *w.shape[1:])
+        both = OPS[op](p, x, two, g, algorithm="depthwise_large")  # two outputs of each input channel
+        assert np.array_equal(both[:, ::2], a)
+        assert np.array_equal(both[:, 1::2], -2 * a)
+
+
+@pytest.mark.parametrize("p", [
+    Problem((20, 37), (7, 9), 2, 2, 1, 2, padding=((3, 3), (4, 4)), mode="reflect"),
+    Problem((35, 19), (33, 31), 1, 2, 1, 1, padding=((15, 15), (15, 15))),
+    Problem((2, 9, 8), (1, 8, 8), 3, 3, 1, 1, padding=((1, 0), (4, 3), (3, 4))),
+    Problem((34, 11), (20, 64), 34, 1, 1, 1, padding=((9, 9), (31, 32))),
+], ids=lambda p: "x".join(map(str, p.kernel)))  # fmt: skip
+def test_gradients_of_large_kernels(p):
+    """Of parts of several tiles, too, and where no tile is full."""
+    x, g, want = p.x(), p.g(), wanted(p, "grad_weight")
+    results = []
+    for schedule in SCHEDULES:
+        os.environ["OMNICONV_EMU_SCHEDULE"] = schedule
+        x, g = followed_by_nan(x), followed_by_nan(g)
+        results.append(OPS["grad_weight"](p, x, None, g, algorithm="depthwise_large"))
+        assert error_of(results[-1], want) <= 1e-6
+        assert np.array_equal(results[0], results[-1])
+    x = x.copy()
+    x[..., -1, :] = np.nan  # which taps of the first row never meet, unless the border brings them there
+    if p.mode == "zeros" and p.padding[-2][1] < p.kernel[-2] - 1:
+        got = OPS["grad_weight"](p, x, None, g, algorithm="depthwise_large")
+        assert np.isfinite(got[..., 0, :]).all()
+        assert np.isnan(got[..., -1, :]).any()
+
+
+def test_large_kernels_say_why_they_decline():
+    for w_shape, how, why in (
+        ((4, 1, 5, 9), {"groups": 4}, "7 to 64 taps"),
+        ((4, 1, 9, 9), {"groups": 4, "stride": 2}, "stride 1"),
+        ((4, 2, 9, 9), {"groups": 2}, "one input channel"),
+    ):
+        listed = {a.name: a for a in omniconv.algorithms((1, 4, 70, 70), w_shape, **how)}
+        assert why in listed["depthwise_large"].reason
+
+
+IM2WIN = ["im2win", "im2win_full", *(f"im2win_{s}" for s in ("buffered", "micro", "tiled", "shared", "naive"))]
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Problem((9, 70), (3, 3), 2, 1, 5, 70, padding=((1, 1), (1, 1)), mode="circular"),
+        Problem((11, 13), (5, 4), 1, 2, 3, 3, (2, 3), (1, 2), ((2, 1), (3, 3)), "reflect"),
+        Problem((4, 5, 6), (3, 2, 2), 2, 1, 2, 5, (2, 1, 1), (1, 2, 1), ((1, 1), (1, 0), (0, 2)), "replicate"),
+        Problem((8, 9), (7, 7), 1, 1, 11, 4, padding=((3, 3), (3, 3))),  # more than one block of 512 terms
+    ],
+    ids=["3x3", "dilated", "volume", "a long sum"],
+)
+def test_im2win_and_its_steps_have_one_order_of_sums(p):
+    x, w = p.x(), p.w()
+    listed = {a.name: a for a in omniconv.algorithms(p.x_shape, p.w_shape, **p.options)}
+    assert all(listed[name].usable for name in IM2WIN)
+    assert listed["im2win"].workspace_bytes < listed["im2win_full"].workspace_bytes
+    first, *others = (OPS["forward"](p, x, w, None, algorithm=name) for name in IM2WIN)
+    assert error_of(first, wanted(p, "forward")) <= 1e-6
+    for name, other in zip(IM2WIN[1:], others, strict=True):
+        assert np.array_equal(first, other), name
+
+
+def test_im2win_says_why_it_declines():
+    many = {a.name: a for a in omniconv.algorithms((1, 64, 9, 99), (8, 64, 3, 3))}
+    assert "more than 40 KB" in many["im2win"].reason
+    assert many["im2win_full"].usable
+    backward = {a.name: a for a in omniconv.algorithms((1, 4, 9, 9), (8, 4, 3, 3), op="grad_weight")}
+    assert all("no gradient of the weights" in backward[name].reason for name in IM2WIN)
+
+
+def followed_by_nan(array: np.ndarray) -> np.ndarray:
+    """The array, with NaN in memory where one more image would be."""
+    longer = np.full((array.shape[0] + 1, *array.shape[1:]), np.nan, array.dtype)
+    longer[:-1] = array
+    return longer[:-1]
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize("ci", [1, 3])
+def test_what_is_outside_of_a_sum_is_not_multiplied_by_zero(ci, precision):
+    """Not the elements that a step reads past the last term, nor other groups, nor what lies behind an array."""
+    p = Problem((5, 4, 5), (2, 2, 3), 3, 2, ci, 3)  # 12 or 36 terms, 108 pixels: the last step has some to spare
+    x, w, g = p.x(), p.w(), p.g()
+    for op in OPS:
+        for algorithm in algorithms_of(p, op, precision):
+
+            def run(x=x, w=w, g=g, op=op, algorithm=algorithm):
+                return OPS[op](p, x, w, g, precision=precision, algorithm=algorithm)
+
+            want = run()
+            assert np.array_equal(run(followed_by_nan(x), w, followed_by_nan(g)), want), (op, algorithm)
+            if op == "grad_weight":
+                continue
+            far_x, far_g, second = x.copy(), g.copy(), w.copy()
+            far_x[:, :, -1] = far_g[:, :, -1] = np.nan
+            second[p.co :] = np.nan  # all of the second group
+            half = want.shape[1] // 2
+            assert np.array_equal(run(w=second)[:, :half], want[:, :half]), (op, algorithm)
+            seen = slice(0, -1) if op == "forward" else slice(0, -2)
+            assert np.array_equal(run(far_x, w, far_g)[:, :, seen], want[:, :, seen]), (op, algorithm)
+
+
 def test_plans_keep_their_weights():
     p = PROBLEMS["groups"]
     x, w = p.x(), p.w()
@@ -110,4 +233,4 @@ def test_plans_keep_their_weights():
 
 def test_a_name_of_the_cpu_is_unknown_here():
     with pytest.raises(ValueError, match=r"allowed on this device are 'auto', .*'implicit_gemm'"):
-        omniconv.conv1d(np.ones((1, 1, 4), "f"), np.ones((1, 1, 1), "f"), algorithm="im2win")
+        omniconv.conv1d(np.ones((1, 1, 4), "f"), np.ones((1, 1, 1), "f"), algorithm="planar")

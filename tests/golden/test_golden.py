@@ -51,6 +51,18 @@ def test_conv_float32(path, algorithm, channels_last, isa):
         assert list(outputs) == list(seeded.load(path).outputs)
 
 
+@pytest.mark.skipif(omniconv.array_device() != "emu", reason="tensor cores are CUDA's")
+@pytest.mark.parametrize("path", CONV, ids=lambda p: p.stem)
+@pytest.mark.parametrize("algorithm", ["auto", "tensor_cores"])
+@pytest.mark.parametrize(("precision", "bound"), [("high", 2e-5), ("medium", 6e-3)])
+def test_conv_lower_precisions_on_the_emulator(path, precision, bound, algorithm):
+    case = seeded.load(path)
+    outputs = cases.run(path, algorithm=algorithm, precision=precision)
+    errors = {name: seeded.relative_error(found, case.outputs[name]) for name, found in outputs.items()}
+    assert not {name: error for name, error in errors.items() if not error <= bound}
+    assert list(outputs) == list(case.outputs)
+
+
 @pytest.mark.parametrize("path", CONV, ids=lambda p: p.stem)
 def test_conv_float64(path):
     outputs = cases.run(path, dtype="float64")

@@ -7,27 +7,17 @@
 #pragma once
 
 #include "omniconv/export.hpp"
+#include "omniconv/options.hpp"
 #include "omniconv/tensor.hpp"
 
 namespace omniconv {
 
-enum class BesselFunction {
-  log_iv,       // log I_v(x)
-  log_kv,       // log K_v(x)
-  log_ive,      // log (I_v(x) e^-x)
-  log_kve,      // log (K_v(x) e^x)
-  iv_ratio,     // I_{v+1}(x) / I_v(x)
-  iv_ratioc,    // 1 - I_{v+1}(x) / I_v(x)
-  kv_ratio,     // K_{v+1}(x) / K_v(x)
-  iv_ratio_dx,  // d/dx of I_{v+1}(x) / I_v(x)
-  log_iv_grad,  // (d/dv, d/dx) of log I_v(x): two outputs
-  log_kv_grad,  // (d/dv, d/dx) of log K_v(x): two outputs
-};
-
 // out[i] = f(v[i], x[i]) with the shapes of v and x broadcast to that of out, as in NumPy. All of one dtype; out may be
 // v or x itself but overlaps them in no other way. `second`: the second output, of the shape of `out`, or undefined.
+// All lie on one device. On a CUDA device the call is put into `stream`, a cudaStream_t (null: the legacy default
+// stream), and comes back before it is done.
 OMNICONV_API void evaluate(BesselFunction function, const TensorView& v, const TensorView& x, const TensorView& out,
-                           const TensorView& second = {});
+                           const TensorView& second = {}, void* stream = nullptr);
 
 // The same for one pair of numbers.
 OMNICONV_API double evaluate(BesselFunction function, double v, double x);

@@ -49,6 +49,11 @@ OMNICONV_API omniconv_status omniconv_set_isa(const char* isa);
 // What this machine can run, worst first, ended by NULL; lives as long as the library. NULL when out of memory.
 OMNICONV_API const char* const* omniconv_available_isas(void);
 
+// The cudaStream_t that calls of this thread on CUDA arrays are put into from now on; they come back before they are
+// done. NULL, as at first: the legacy default stream. Dense convolutions and omniconv_bessel() take such arrays; all
+// arrays of a call, its workspace included, lie on one device.
+OMNICONV_API void omniconv_set_stream(void* stream);
+
 // ---- dense convolution ---------------------------------------------------------------------------------------------
 //
 //   out[n, co, o] = activation(scale[co] * sum_{ci, k} w[co, ci, k] x[n, ci, o * stride + k * dilation - pad_lo]
