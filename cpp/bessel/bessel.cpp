@@ -204,6 +204,8 @@ void evaluate(BesselFunction function, const TensorView& v, const TensorView& x,
   if (v.dtype != x.dtype || v.dtype != out.dtype)
     throw Error(Code::type_error, std::string("v is ") + name(v.dtype) + ", x is " + name(x.dtype) + " and out is " +
                                       name(out.dtype) + "; they must be the same");
+  if (v.dtype != DType::float32 && v.dtype != DType::float64)
+    throw Error(Code::type_error, std::string("v is ") + name(v.dtype) + "; supported are float32 and float64");
   bessel::check_broadcast(v, "v", out);
   bessel::check_broadcast(x, "x", out);
   if (bessel::is_grad(function)) {
