@@ -502,6 +502,10 @@ std::string ConvPlan::explain() const {
                 p.flops() * 1e-9, (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(),
                 s.work.phases.size(), num_threads());
   text += line;
+  if (s.integer)
+    text +=
+        "dfp16: operands rounded to 15 bits, an exponent for each image, sums exact; how long chains of int32 may "
+        "be is proven in every run from the norms of its operands\n";
   for (const AlgorithmInfo& a : survey(s.desc, s.work)) {
     if (a.usable)
       std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n",

@@ -86,7 +86,8 @@ Chain choose_chain(const Shape& s, const Options& o, const int16_t* source, cons
     return bound_of(double(c.pieces) * std::min(largest, piece * a * a),
                     std::min(double(columns.squared[i]), double(c.pieces) * piece * b * b));
   };
-  int low = exact ? 3 : 0, high = kLengthCount;  // low is allowed, high is not
+  static_assert(kLengths[2] == kShortestExact);
+  int low = exact ? 2 : 0, high = kLengthCount;  // low is allowed, high is not
   double found = bound(low);
   if (found > kMostSum) {
     if (exact) return split();

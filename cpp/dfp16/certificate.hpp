@@ -1,10 +1,12 @@
 // dfp16/certificate.hpp -- how long a chain of int32 sums may be, with a proof
 //
 // The sum of a chain is the product of a piece of a row and a piece of a column, so by Cauchy and Schwarz its magnitude
-// is at most the product of their Euclidean norms. Norms come from sums of squares of blocks of 16 elements: a piece
-// of L elements lies in a window of so many blocks, and the largest window anywhere bounds all pieces. On data with a
-// normal distribution this allows chains some ten times longer than max |x| sum |w| does (46 products against 5 where
-// both operands have 15 bits and a largest value of 4.5 sigma). Everything is done in integers and doubles rounded up.
+// is at most the product of their Euclidean norms. Norms come from sums of squares of blocks of 8 elements: a piece of
+// L elements lies in a window of so many blocks, and the largest window anywhere bounds all pieces. Where values have a
+// normal distribution this allows chains of 8 to 48 terms at 15 bits, by where in its octave the largest value lies;
+// max |x| sum |w| would allow 4 to 12. Emptying a chain takes 36 instructions of a tile's 24 to a pair of terms, so
+// chains of 8 cost a third, and splitting weights into digits, which needs no certificate, all of it again. Everything
+// is done in integers, and in doubles rounded up.
 #pragma once
 
 #include "dfp16/shape.hpp"
@@ -13,11 +15,12 @@
 namespace omniconv::dfp16 {
 
 // Lengths that are tried; the first ones serve fp32_spill alone, for exact sums split weights into digits before.
-inline constexpr int64_t kLengths[] = {2,   4,   8,   16,  32,   48,   64,   96,   128,  192,
-                                       256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384};
+inline constexpr int64_t kLengths[] = {2,   4,   8,   16,  24,  32,  40,   48,   64,   80,   96,
+                                       128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 16384};
 inline constexpr int kLengthCount = sizeof kLengths / sizeof kLengths[0];
-inline constexpr int64_t kShortestExact = 16;
-inline constexpr double kMostSum = 2147483647.0;
+inline constexpr int64_t kShortestExact = 8;
+// What a chain may reach: the 16 bits that it takes over from the one before come on top (pairs.inl.hpp).
+inline constexpr double kMostSum = 2147483647.0 - 65535.0;
 
 // The largest sum of squares over any piece of kLengths[i] elements, for every i.
 struct Norms {

@@ -123,7 +123,6 @@ static int32_t max_bits(const float* values, int64_t count, int64_t stride) {
   return result;
 }
 
-// Halves of 8 bits: a sum of 16 squares does not fit into 32.
 static void squares(const int16_t* values, int64_t blocks, int64_t* sums) {
   for (int64_t b = 0; b < blocks; ++b) {
     int64_t sum = 0;
@@ -137,7 +136,7 @@ static void squares(const int16_t* values, int64_t blocks, int64_t* sums) {
 
 static int64_t window_max(const int64_t* prefix, int64_t count, int64_t window) {
   int64_t most = 0;
-  for (int64_t i = 0; i + window <= count; ++i) {
+  for (int64_t i = 0; i + window < count; ++i) {
     const int64_t sum = prefix[i + window] - prefix[i];
     most = sum > most ? sum : most;
   }
@@ -153,37 +152,31 @@ static OMNICONV_INLINE double double_of(int64_t sum) {
   return sum < 0 ? -double(odd) : double(odd);
 }
 
+typedef int64_t i64_at __attribute__((vector_size(8 * kWidth64), aligned(8), may_alias));
+typedef float f32_half_at __attribute__((vector_size(4 * kWidth64), aligned(4), may_alias));
+
+static OMNICONV_INLINE i64 load_sums(const FloatArgs& a, int64_t j) {
+  if (!a.digits) return *reinterpret_cast<const i64_at*>(a.sums + j);
+  const int64_t* high = a.sums + j / kWidth * 2 * kWidth + j % kWidth;
+  return (*reinterpret_cast<const i64_at*>(high) << 8) + *reinterpret_cast<const i64_at*>(high + kWidth);
+}
+
+// Whole vectors are computed, so sums and out have room for them.
 static void to_float(const FloatArgs& a) {
   constexpr int64_t kMagicBits = 0x4338000000000000;
   constexpr double kMagic = 0x1.8p52;
-  constexpr int64_t kSmall = int64_t{1} << 51;
-  for (int64_t j = 0; j < a.columns; j += kWidth) {
-    int64_t sums[kWidth];
-    double scaled[kWidth];
-    bool small = true;
-    if (a.digits) {
-      const int64_t* high = a.sums + 2 * j;
-      for (int i = 0; i < kWidth; ++i) sums[i] = high[i] * 256 + high[kWidth + i];
-    } else {
-      for (int i = 0; i < kWidth; ++i) sums[i] = a.sums[j + i];
-    }
-    int64_t outside = 0;
-    for (int i = 0; i < kWidth; ++i) outside |= (sums[i] + kSmall) & ~(2 * kSmall - 1);
-    small = outside == 0;
-    if (small) {
-      for (int i = 0; i < kWidth; i += kWidth64) {
-        typedef int64_t i64_at __attribute__((vector_size(8 * kWidth64), aligned(8), may_alias));
-        const i64 bits = *reinterpret_cast<const i64_at*>(sums + i) + kMagicBits;
-        *reinterpret_cast<f64_unaligned*>(scaled + i) = (f64)bits - kMagic;
-      }
-    } else {
-      for (int i = 0; i < kWidth; ++i) scaled[i] = double_of(sums[i]);
-    }
-    const int64_t n = a.columns - j < kWidth ? a.columns - j : kWidth;
-    for (int i = 0; i < kWidth; ++i) scaled[i] *= a.row_scale;
+  for (int64_t j = 0; j < a.columns; j += kWidth64) {
+    const i64 sums = load_sums(a, j);
+    f64 value;
+    if (a.small)
+      value = (f64)(sums + kMagicBits) - kMagic;
+    else
+      for (int i = 0; i < kWidth64; ++i) value[i] = double_of(sums[i]);
+    value *= a.row_scale;
     if (a.column_scale)
-      for (int64_t i = 0; i < n; ++i) scaled[i] *= a.column_scale[j + i];
-    for (int64_t i = 0; i < n; ++i) a.out[j + i] = float(scaled[i]);
+      for (int i = 0; i < kWidth64; ++i)
+        if (j + i < a.columns) value[i] *= a.column_scale[j + i];
+    *reinterpret_cast<f32_half_at*>(a.out + j) = __builtin_convertvector(value, f32_half_at);
   }
 }
 

@@ -8,7 +8,7 @@
 namespace omniconv::dfp16 {
 
 inline constexpr int kMaxTileRows = 12;
-inline constexpr int kNormBlock = 16;  // elements whose squares are summed together, see certificate.hpp
+inline constexpr int kNormBlock = 8;  // elements whose squares are summed together, see certificate.hpp
 
 // A piece of a reduction: `pairs` pairs of neighbouring int16, `offset` elements from where a row starts. After the
 // piece that has `last` set, the sums of 32 bits move on to wider ones.
@@ -64,6 +64,7 @@ struct FloatArgs {
   const int64_t* sums;
   int64_t columns;
   bool digits;
+  bool small;  // |sums| < 2^51
   double row_scale;
   const double* column_scale;  // or null
   float* out;
@@ -76,9 +77,9 @@ struct Kernels {
   void (*pairs[kMaxTileRows + 1])(const PairArgs&);
   void (*pack_pairs)(const int16_t* rows, int64_t row, int64_t pairs, int64_t lanes, int64_t place, int16_t* panel);
   void (*fill)(const FillArgs&);
-  int32_t (*max_bits)(const float* values, int64_t count, int64_t stride);  // largest magnitude, as bits
-  void (*squares)(const int16_t* values, int64_t blocks, int64_t* sums);    // of kNormBlock elements each
-  int64_t (*window_max)(const int64_t* prefix, int64_t count, int64_t window);
+  int32_t (*max_bits)(const float* values, int64_t count, int64_t stride);      // largest magnitude, as bits
+  void (*squares)(const int16_t* values, int64_t blocks, int64_t* sums);        // of kNormBlock elements each
+  int64_t (*window_max)(const int64_t* prefix, int64_t count, int64_t window);  // of `count` sums up to each place
   void (*to_float)(const FloatArgs&);
   const TileKernels* tiles;  // null where the ISA has no matrix unit; emulated by scalar
 };

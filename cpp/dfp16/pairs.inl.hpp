@@ -3,12 +3,12 @@
 // Computes sums of products of 16-bit integers exactly. One instruction multiplies two neighbours of a row by two
 // neighbours of a column and adds both products to an int32 lane (vpdpwssd, or vpmaddwd and vpaddd; SMLAL elsewhere).
 // Arithmetic wraps, so only the sum of a whole chain has to fit into 32 bits, not the sums on the way; who plans the
-// segments has proven that it does (certificate.hpp). At the end of a chain the int32 sum s is split: s >> 16 and s &
-// 0xffff go to two int32 sums of their own, exact for 32767 chains; then to int64. Layout: rows are where they lie in
-// memory, the same pieces of each; a column panel is [pair][2 vectors][2]. Registers: on AVX2 6 x 2 sums, 2 of the
-// panel, a broadcast and a product are all 16; per pair and tile 12 multiplications and 12 additions, 24 of the 4 a
-// cycle that Zen 3 executes, against 8 loads: 32 products a cycle, twice what float32 does. AVX-512: 12 x 2 of 32.
-// Rejected: wider sums in the inner loop (three instructions more a product).
+// segments has proven that it does (certificate.hpp). At the end of a chain s >> 16 is added to an int32 sum of its
+// own, exact for 32767 chains, and s & 0xffff is what the next chain starts from; in the end both go to int64. Layout:
+// rows are where they lie in memory, the same pieces of each; a column panel is [pair][2 vectors][2]. Registers: on
+// AVX2 6 x 2 sums, 2 of the panel, a broadcast and a product are all 16; per pair and tile 12 multiplications and 12
+// additions, 24 of the 4 a cycle that Zen 3 executes, against 8 loads: 32 products a cycle, twice what float32 does.
+// AVX-512: 12 x 2 of 32. Rejected: wider sums in the inner loop (three instructions more a product).
 #pragma once
 
 #include "dfp16/kernels.hpp"
@@ -40,77 +40,89 @@ static OMNICONV_INLINE i32 dot_pairs(i32 sums, i32 a, i32 b) {
 #endif
 }
 
+// sums = 2^16 high + low, added to what is there already.
 template <int ROWS>
-static OMNICONV_INLINE void empty_exact(i32 (&sums)[ROWS][2], i32 (&high)[ROWS][2], i32 (&low)[ROWS][2]) {
+static OMNICONV_INLINE void widen(const i32 (&high)[ROWS][2], const i32 (&low)[ROWS][2], int64_t* to, bool add) {
+  typedef int64_t i64_at __attribute__((vector_size(4 * kWidth), aligned(8), may_alias));
+  typedef int32_t i32_half __attribute__((vector_size(2 * kWidth), may_alias));
+  constexpr int kHalf = kWidth / 2;
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v)
+#pragma GCC unroll 2
+      for (int part = 0; part < 2; ++part) {
+        i32_half h, l;
+        __builtin_memcpy(&h, reinterpret_cast<const int32_t*>(&high[r][v]) + part * kHalf, sizeof h);
+        __builtin_memcpy(&l, reinterpret_cast<const int32_t*>(&low[r][v]) + part * kHalf, sizeof l);
+        auto& sum = *reinterpret_cast<i64_at*>(to + (r * 2 + v) * kWidth + part * kHalf);
+        const i64_at here = (__builtin_convertvector(h, i64_at) << 16) + __builtin_convertvector(l, i64_at);
+        sum = add ? sum + here : here;
+      }
+}
+
+template <int ROWS, bool SPILL>
+static OMNICONV_INLINE void run_pairs(const PairArgs& args) {
+  constexpr int64_t kMostChains = 32767;
+  const int16_t* rows[ROWS];
+  for (int r = 0; r < ROWS; ++r) rows[r] = args.rows[r];
+  i32 high[ROWS][2], sums[ROWS][2];
+  f32 spill[ROWS][2];
 #pragma GCC unroll 12
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
-      high[r][v] += sums[r][v] >> 16;
-      low[r][v] += sums[r][v] & 0xffff;
+      high[r][v] = sums[r][v] = i32{};
+      spill[r][v] = f32{};
     }
-}
-
-template <int ROWS>
-static void widen(i32 (&high)[ROWS][2], i32 (&low)[ROWS][2], int64_t* to, bool add) {
-  for (int r = 0; r < ROWS; ++r)
-    for (int v = 0; v < 2; ++v) {
-      for (int i = 0; i < kWidth; ++i) {
-        int64_t& sum = to[(r * 2 + v) * kWidth + i];
-        sum = (add ? sum : 0) + int64_t(high[r][v][i]) * 65536 + low[r][v][i];
+  const int16_t* panel = args.panel;
+  int64_t chains = 0;
+  bool add = false;
+  for (int64_t s = 0; s < args.count; ++s) {
+    const Segment segment = args.segments[s];
+    const int16_t* at[ROWS];
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r) at[r] = rows[r] + segment.offset;
+    for (int64_t p = 0; p < segment.pairs; ++p, panel += 4 * kWidth) {
+      const i32 b0 = *reinterpret_cast<const i32_at_int16*>(panel);
+      const i32 b1 = *reinterpret_cast<const i32_at_int16*>(panel + 2 * kWidth);
+#pragma GCC unroll 12
+      for (int r = 0; r < ROWS; ++r) {
+        const i32 a = broadcast_i32(*reinterpret_cast<const int32_at_int16*>(at[r] + 2 * p));
+        sums[r][0] = dot_pairs(sums[r][0], a, b0);
+        sums[r][1] = dot_pairs(sums[r][1], a, b1);
       }
-      high[r][v] = low[r][v] = i32{};
     }
+    if (!segment.last) continue;
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        if constexpr (SPILL) {
+          spill[r][v] += __builtin_convertvector(sums[r][v], f32);
+          sums[r][v] = i32{};
+        } else {
+          high[r][v] += sums[r][v] >> 16;
+          sums[r][v] &= 0xffff;
+        }
+      }
+    if (SPILL || ++chains < kMostChains) continue;
+    widen(high, sums, args.sums, add);
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r) high[r][0] = high[r][1] = sums[r][0] = sums[r][1] = i32{};
+    add = true;
+    chains = 0;
+  }
+  if constexpr (!SPILL) return widen(high, sums, args.sums, add);
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) store(args.spill + (r * 2 + v) * kWidth, spill[r][v]);
 }
 
 template <int ROWS>
 static void pairs(const PairArgs& args) {
-  constexpr int64_t kMostChains = 32767;
-  const int16_t* rows[ROWS];
-  for (int r = 0; r < ROWS; ++r) rows[r] = args.rows[r];
-  i32 high[ROWS][2] = {}, low[ROWS][2] = {};
-  f32 spill[ROWS][2] = {};
-  const int16_t* panel = args.panel;
-  int64_t chains = 0;
-  bool add = false;
-  for (int64_t s = 0; s < args.count;) {
-    i32 sums[ROWS][2] = {};
-    bool last = false;
-    for (; !last && s < args.count; ++s) {
-      const Segment segment = args.segments[s];
-      last = segment.last;
-      const int16_t* at[ROWS];
-#pragma GCC unroll 12
-      for (int r = 0; r < ROWS; ++r) at[r] = rows[r] + segment.offset;
-      for (int64_t p = 0; p < segment.pairs; ++p, panel += 4 * kWidth) {
-        const i32 b0 = *reinterpret_cast<const i32_at_int16*>(panel);
-        const i32 b1 = *reinterpret_cast<const i32_at_int16*>(panel + 2 * kWidth);
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; ++r) {
-          const i32 a = broadcast_i32(*reinterpret_cast<const int32_at_int16*>(at[r] + 2 * p));
-          sums[r][0] = dot_pairs(sums[r][0], a, b0);
-          sums[r][1] = dot_pairs(sums[r][1], a, b1);
-        }
-      }
-    }
-    if (args.spill) {
-      for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < 2; ++v) spill[r][v] += __builtin_convertvector(sums[r][v], f32);
-      continue;
-    }
-    empty_exact(sums, high, low);
-    if (++chains == kMostChains) {
-      widen(high, low, args.sums, add);
-      add = true;
-      chains = 0;
-    }
-  }
-  if (args.spill) {
-    for (int r = 0; r < ROWS; ++r)
-      for (int v = 0; v < 2; ++v) store(args.spill + (r * 2 + v) * kWidth, spill[r][v]);
-    return;
-  }
-  widen(high, low, args.sums, add);
+  args.spill ? run_pairs<ROWS, true>(args) : run_pairs<ROWS, false>(args);
 }
 
 // One vector of columns of a panel of `lanes`, from lane `place`: rows [column][pairs] are transposed. Pairs are moved

@@ -89,6 +89,7 @@ void scan(const ProductArgs& a, const float* y, int64_t pixels, int64_t step, in
 void finish(const ProductArgs& a, const Room& r, int64_t group, int64_t count, int64_t first, int64_t columns,
             const int64_t* sums, int64_t row, int worker) {
   const Destination& d = a.to;
+  const bool small = a.shape.terms() < int64_t{1} << 21;  // of products below 2^30 each, or just that
   if (d.integer) return store_integers(a, r, count, first, columns, sums, row);
   const int64_t channel = group * a.shape.columns + first, width = room_columns(a.form, a.kernels);
   for (int64_t i = 0; i < count; ++i) {
@@ -100,7 +101,7 @@ void finish(const ProductArgs& a, const Room& r, int64_t group, int64_t count, i
         out[j] = float(double(out[j]) * scale * (column_scale ? column_scale[j] : 1.0));
       continue;
     }
-    a.kernels.to_float({sums + i * row, columns, a.form == Form::digits, scale, column_scale, out});
+    a.kernels.to_float({sums + i * row, columns, a.form == Form::digits, small, scale, column_scale, out});
   }
   for (int64_t i = 0; i < count;) {  // rows at a constant distance in the output
     int64_t n = 1;

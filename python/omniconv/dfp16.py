@@ -52,7 +52,7 @@ class Certificate(NamedTuple):
     """Why no sum overflowed in a convolution, and which way it went."""
 
     algorithm: str  #: "pairs" (chains of int32 sums), "tiles" (a matrix unit) or "emulated_tiles"
-    digits: bool  #: "pairs" alone: the weights were split into bytes, because 16 terms might have overflowed
+    digits: bool  #: "pairs" alone: the weights were split into bytes, because 8 terms might have overflowed
     terms: int  #: of the whole sum
     chain: int  #: most terms that one int32 holds the sum of
     bound: float  #: no such sum is larger in magnitude
@@ -240,7 +240,7 @@ def _scalar_exponent(tensor: Any, name: str) -> tuple[str, np.ndarray, int, int]
 
 
 def add(a: DfpTensor, b: DfpTensor, rounding: str = "nearest_even", seed: int = 0) -> DfpTensor:
-    """a + b, rounded once to the larger number of bits; shapes broadcast, granularity is "tensor"."""
+    """A + b, rounded once to the larger number of bits; shapes broadcast, granularity is "tensor"."""
     kind, x, ex, bits_x = _scalar_exponent(a, "a")
     _, y, ey, bits_y = _scalar_exponent(b, "b")
     if ex < ey:
@@ -253,7 +253,7 @@ def add(a: DfpTensor, b: DfpTensor, rounding: str = "nearest_even", seed: int = 
 
 
 def mul(a: DfpTensor, b: DfpTensor, rounding: str = "nearest_even", seed: int = 0) -> DfpTensor:
-    """a * b by elements, rounded once to the larger number of bits; shapes broadcast, granularity is "tensor"."""
+    """A * b by elements, rounded once to the larger number of bits; shapes broadcast, granularity is "tensor"."""
     kind, x, ex, bits_x = _scalar_exponent(a, "a")
     _, y, ey, bits_y = _scalar_exponent(b, "b")
     return _quantize(kind, x * y, max(bits_x, bits_y), "tensor", rounding, seed, 0, None, "raise", ex + ey)
@@ -461,7 +461,7 @@ conv1d_grad_weight, conv2d_grad_weight = _grad_weight(1), _grad_weight(2)
 
 
 def linear(x: DfpTensor, weight: DfpTensor, bias: Any = None, **options: Any) -> Any:
-    """x [..., K] times the transpose of weight [Co, K], as [..., Co].
+    """X [..., K] times the transpose of weight [Co, K], as [..., Co].
 
     `options` are those of `conv1d`. Granularity "image" gives every output of weight an exponent, and every row of an x
     of two axes.
