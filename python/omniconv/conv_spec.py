@@ -13,7 +13,8 @@ from omniconv import _core
 from omniconv.array import FLOATS, said
 
 __all__ = [
-    "PRECISIONS", "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of", "spec_of",
+    "PRECISIONS", "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of",
+    "spec_of",
 ]  # fmt: skip
 
 Ints = int | Sequence[int]

@@ -141,3 +141,21 @@ def test_replaced_models_train_in_integers():
     assert all(p.grad is not None and p.dtype == torch.float32 for p in ours.parameters())
     compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
     assert torch.equal(compiled(x), found)
+
+
+def test_the_function_with_all_choices_is_the_recipe():
+    x = torch.randn(3, 4, 6, 6, requires_grad=True)
+    weight = torch.randn(6, 2, 3, 3, requires_grad=True)
+    bias = torch.randn(6, requires_grad=True)
+    y = ot.dfp16.conv2d(x, weight, bias, 1, 1, groups=2)
+    plain = ot.conv2d(x, weight, None, 1, 1, groups=2, precision="dfp16") + bias.reshape(1, -1, 1, 1)
+    assert torch.equal(y, plain)
+    g = torch.randn_like(y)
+    for one, two in zip(
+        torch.autograd.grad(y, (x, weight, bias), g), torch.autograd.grad(plain, (x, weight, bias), g), strict=True
+    ):
+        assert torch.equal(one, two)
+    how = {"bits": 6, "rounding": "stochastic"}
+    first, again, other = (ot.dfp16.conv2d(x, weight, padding=1, groups=2, seed=s, **how) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
