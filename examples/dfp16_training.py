@@ -7,8 +7,8 @@ Arms: float32; dfp16 (15 bits, nearest); dfp16 with stochastic rounding; 3 bits;
 the negative control, which must fail. All arms of a seed share split, initial weights and order of batches, and no
 hyperparameter differs. Batch norm, loss and update are float32 with float32 weights, as in Das et al. (ICLR 2018);
 these are the four network types of that paper at reduced size. The table has the accuracy on 360 images held out, and
-the difference to float32 of the same seed with its 90 % interval: inside (-0.5, 0.5) points, the two are equivalent at the 5 % level.
-Needs omniconv, PyTorch, SciPy and scikit-learn; --plot needs matplotlib.
+the difference to float32 of the same seed with its 90 % interval: where that lies inside (-0.5, 0.5) points, the two
+are equivalent at the 5 % level. Needs omniconv, PyTorch, SciPy and scikit-learn; --plot needs matplotlib.
 """
 
 from __future__ import annotations
