@@ -1,8 +1,8 @@
 """Search for the configuration of a quantised model, of which trained trees have an opinion.
 
 Lee et al., "Quantune: Post-training quantization of convolutional neural networks using extreme gradient boosting",
-FGCS 132 (2022). Their space has 96 configurations; `tune` walks it, or any other, by their tuner or those it is compared
-with.
+FGCS 132 (2022). Their space has 96 configurations; `tune` walks it, or any other, by their tuner or by those it is
+compared with.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def tune(
         A score for a configuration: accuracy, say. More is better.
     method : "random", "grid", "genetic" or "xgboost"
         "grid" takes `configurations` in their order; "genetic" crosses the better half; "xgboost" (needs
-        ``pip install 'omniconv[tune]'``) asks gradient boosted trees, trained on the trials so far, after 8 random ones.
+        ``pip install 'omniconv[tune]'``) asks gradient boosted trees, trained on the trials so far, after 8 random
+        ones.
     budget : int
         At most so many evaluations; all configurations, if there are fewer.
     seed : int
