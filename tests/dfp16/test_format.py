@@ -167,6 +167,17 @@ def test_requantize_shifts_as_little_as_it_can(values, bits):
     assert shift == 0 or round(Fraction(most, 2 ** (shift - 1))) >= 2**bits
 
 
+@pytest.mark.parametrize("shift", [1, 2, 17])
+def test_requantize_shifts_once_more_where_the_largest_ties_upwards(shift):
+    """32767.5 units go to the even 32768, which has 16 bits; anything below does not."""
+    tie = 65535 << (shift - 1)
+    got = dfp16.requantize(np.array([tie, 0], np.int64))
+    assert (int(got.exponent), got.mantissa.tolist()) == (shift + 1, [16384, 0])
+    if shift > 1:
+        got = dfp16.requantize(np.array([1 - tie, 0], np.int64))
+        assert (int(got.exponent), got.mantissa.tolist()) == (shift, [-32767, 0])
+
+
 # ---- arguments -----------------------------------------------------------------------------------------------------
 
 
