@@ -28,7 +28,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 METHODS = ("random", "grid", "genetic", "xgboost")
 
 Configuration = dict[str, Any]
-_FIRST = 8  # trials before trees are trained
+_FIRST = 5  # trials before trees are trained
 _POPULATION = 8
 
 
@@ -90,7 +90,7 @@ def tune(
         A score for a configuration: accuracy, say. More is better.
     method : "random", "grid", "genetic" or "xgboost"
         "grid" takes `configurations` in their order; "genetic" crosses the better half; "xgboost" (needs
-        ``pip install 'omniconv[tune]'``) asks gradient boosted trees, trained on the trials so far, after 8 random
+        ``pip install 'omniconv[tune]'``) asks gradient boosted trees, trained on the trials so far, after 5 random
         ones.
     budget : int
         At most so many evaluations; all configurations, if there are fewer.
