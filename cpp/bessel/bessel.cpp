@@ -237,6 +237,8 @@ void evaluate(BesselFunction function, const TensorView& v, const TensorView& x,
   };
   check_device(v, "v");
   check_device(x, "x");
+  if (v.dtype != DType::float32 && v.dtype != DType::float64)
+    throw Error(Code::type_error, std::string("v is ") + name(v.dtype) + "; supported are float32 and float64");
   bessel::check_broadcast(v, "v", out);
   bessel::check_broadcast(x, "x", out);
   if (bessel::is_grad(function)) {

@@ -11,6 +11,7 @@
 #include "core/device.hpp"
 #include "core/thread_pool.hpp"
 #include "core/workspace.hpp"
+#include "dfp16/convolution.hpp"
 #include "omniconv/conv.hpp"
 #include "reference/conv.hpp"
 
@@ -140,8 +141,44 @@ std::vector<int64_t> conv_output_shape(const ConvDesc& desc) {
 
 namespace {
 
+void check_integers(const ConvDesc& desc) {
+  if (desc.dtype != DType::float32)
+    throw Error(Code::not_supported,
+                std::string("precision is 'dfp16', which is for float32; dtype is ") + name(desc.dtype));
+  if (plugin_of(desc.device))
+    throw Error(Code::not_supported,
+                "precision is 'dfp16', which runs on the CPU; the arrays are on " + name(desc.device));
+}
+
+// In the order of preference: where there is a matrix unit it is four times as fast.
+std::vector<AlgorithmInfo> survey_integers(const ConvDesc& desc, const Work& work) {
+  check_integers(desc);
+  const dfp16::Kernels& kernels = dfp16::kernels();
+  std::vector<AlgorithmInfo> infos;
+  for (const char* each : dfp16::kAlgorithmNames) {
+    AlgorithmInfo info;
+    info.name = each;
+    info.reason = dfp16::decline(info.name, {}, kernels);
+    info.usable = info.reason.empty();
+    const double products = work.problem.flops() / 2 / num_threads() / kCyclesPerSecond;
+    info.cost = info.name == "tiles"   ? products / 200
+                : info.name == "pairs" ? products / (3 * kernels.width)
+                                       : products;
+    if (info.usable) {
+      ConvDesc named = desc;
+      named.algorithm = each;
+      info.workspace_bytes = dfp16::Convolution(named, work, {}).workspace_bytes(num_threads());
+    }
+    infos.push_back(std::move(info));
+  }
+  std::stable_sort(infos.begin(), infos.end(),
+                   [](const AlgorithmInfo& a, const AlgorithmInfo& b) { return a.usable && !b.usable; });
+  return infos;
+}
+
 // Whoever computes on the device of the description.
 std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work) {
+  if (desc.precision == Precision::dfp16) return survey_integers(desc, work);
   if (const DevicePlugin* plugin = plugin_of(desc.device)) return conv::DevicePlan::survey(desc, work, *plugin);
   return survey(desc, work, {desc.channels_last}, {conv::kernels(), num_threads()});
 }
@@ -161,12 +198,20 @@ struct ConvPlan::Impl {
   std::vector<size_t> packed_at;  // floats before the weights of each phase
   size_t packed_floats = 0;
   AlignedBuffer packed;
-  std::vector<char> reference_weight;        // a copy of the weights, when the reference runs and pack() was called
-  std::unique_ptr<conv::DevicePlan> device;  // all of the above is for the CPU's own kernels; this one replaces it
+  std::vector<char> reference_weight;           // a copy of the weights, when the reference runs and pack() was called
+  std::unique_ptr<conv::DevicePlan> device;     // all of the above is for the CPU's own kernels; this one replaces it
+  std::unique_ptr<dfp16::Convolution> integer;  // so does this one, for Precision::dfp16
 
   Target target(int threads) const { return {kernels, threads}; }
+  bool is_packed() const { return device ? device->packed() : integer ? integer->packed() : packed.data() != nullptr; }
 
   explicit Impl(const ConvDesc& d) : desc(d), work(conv::make_work(d)) {
+    if (desc.precision == Precision::dfp16) {
+      check_integers(desc);
+      integer = std::make_unique<dfp16::Convolution>(desc, work, dfp16::Options{});
+      algorithm = integer->algorithm();
+      return;
+    }
     if (const DevicePlugin* plugin = plugin_of(desc.device)) {
       device = std::make_unique<conv::DevicePlan>(desc, work, *plugin);
       algorithm = device->algorithm();
@@ -206,6 +251,7 @@ struct ConvPlan::Impl {
 
   size_t workspace_bytes(int threads) const {
     if (device) return device->workspace_bytes();
+    if (integer) return small_bytes() + padded_bytes() + integer->workspace_bytes(threads);
     size_t most = 0;
     for (int last = 0; last < 2; ++last)
       if (chosen[last] && declined[last].empty())
@@ -231,6 +277,7 @@ struct ConvPlan::Impl {
   void run_reference(const ConvOperands& o, const T* bias, const T* scale) const;
   void run_phases(const Algorithm& a, const Operands& m, const float* weights, char* workspace, int threads) const;
   void run_float32(const Algorithm& a, const ConvOperands& o, Operands m, char* workspace, int threads) const;
+  void run_integer(const ConvOperands& o, Operands m, char* workspace, int threads) const;
   void run(const ConvOperands& o, char* workspace, int threads) const;
 };
 
@@ -320,13 +367,53 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   conv::fold_border(work.problem, padded, bare.y, bare.ys, m, threads);
 }
 
+void ConvPlan::Impl::run_integer(const ConvOperands& o, Operands m, char* workspace, int threads) const {
+  const bool grad_weight = desc.op == ConvOp::grad_weight;
+  dfp16::Call call;
+  call.grad = o.a;  // in a forward problem, x
+  call.a = {o.a.data, false, conv::strides_of(o.a)};
+  call.x = o.b;
+  if (o.b.defined()) call.b = {o.b.data, false, conv::strides_of(o.b)};
+  call.weight = grad_weight ? o.out : o.b;
+  call.out = o.out.data;
+  if (grad_weight) {
+    integer->run(call, workspace, threads);
+    return;
+  }
+  m.y = static_cast<float*>(o.out.data);
+  m.ys = conv::strides_of(o.out);
+  m.residual = static_cast<const float*>(o.residual.data);
+  if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
+  m.activation = desc.activation;
+  m.negative_slope = float(desc.negative_slope);
+  call.memory = m;
+  if (!work.folded) {
+    integer->run(call, workspace, threads);
+    return;
+  }
+  const Problem padded = conv::padded_problem(work.problem);  // as in run_float32
+  call.memory = {};
+  call.memory.y = reinterpret_cast<float*>(workspace);
+  call.memory.ys = conv::dense_strides(padded.groups * padded.ci, padded.axis);
+  call.out = workspace;
+  integer->run(call, workspace + padded_bytes(), threads);
+  conv::fold_border(work.problem, padded, call.memory.y, call.memory.ys, m, threads);
+}
+
 void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
   ConvOperands o = operands;
   if (!reference_weight.empty())
     o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
-  conv::check_operands(desc, y_shape, o, device ? device->packed() : packed.data() != nullptr);
+  conv::check_operands(desc, y_shape, o, is_packed());
   if (o.out.size() == 0) return;
   if (device) return device->run(o, workspace);
+  if (integer) {
+    Operands m;
+    auto* copies = reinterpret_cast<float*>(workspace);
+    m.bias = conv::dense_vector(o.bias, copies);
+    m.scale = conv::dense_vector(o.scale, copies + channels());
+    return run_integer(o, m, workspace + small_bytes(), threads);
+  }
   const bool contiguous = (desc.op == ConvOp::grad_weight ? o.b : o.a).strides[1] == 1;
   const Algorithm* a = chosen[contiguous];
   if (!declined[contiguous].empty())
@@ -358,6 +445,7 @@ void ConvPlan::pack(const TensorView& weight, void* stream) {
     throw Error(Code::invalid_argument, "the gradient of the weights has no weights to pack");
   conv::check_weight(s.desc, weight);
   if (s.device) return s.device->pack(weight, stream);
+  if (s.integer) return s.integer->pack(weight);
   if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1]) s.reference_weight = conv::dense_copy(weight);
   if (s.packed_floats == 0) return;
   AlignedBuffer packed(s.packed_floats * sizeof(float));
@@ -388,6 +476,7 @@ const std::string& ConvPlan::algorithm() const { return impl_->algorithm; }
 size_t ConvPlan::workspace_bytes() const { return impl_->workspace_bytes(num_threads()); }
 size_t ConvPlan::packed_bytes() const {
   if (impl_->device) return impl_->device->packed_bytes();
+  if (impl_->integer) return impl_->integer->packed_bytes();
   return impl_->packed.size() + impl_->reference_weight.size();
 }
 double ConvPlan::flops() const { return impl_->work.problem.flops(); }
@@ -413,6 +502,10 @@ std::string ConvPlan::explain() const {
                 p.flops() * 1e-9, (long long)p.pixels(), (long long)(p.groups * p.co), (long long)p.k(),
                 s.work.phases.size(), num_threads());
   text += line;
+  if (s.integer)
+    text +=
+        "dfp16: operands rounded to 15 bits, an exponent for each image, sums exact; how long chains of int32 may "
+        "be is proven in every run from the norms of its operands\n";
   for (const AlgorithmInfo& a : survey(s.desc, s.work)) {
     if (a.usable)
       std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n",

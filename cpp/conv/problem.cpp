@@ -123,6 +123,8 @@ std::vector<int64_t> phases_met(const Axis& f) {
 }  // namespace
 
 Problem make_problem(const ConvDesc& d) {
+  if (d.dtype != DType::float32 && d.dtype != DType::float64)
+    throw Error(Code::type_error, std::string("dtype is ") + name(d.dtype) + "; supported are float32 and float64");
   if (d.op == ConvOp::grad_weight && d.activation != Activation::none)
     invalid("activation is given; the gradient of the weights takes none");
   if (d.spatial < 1 || d.spatial > kAxes)

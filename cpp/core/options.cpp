@@ -2,6 +2,7 @@
 #include <string>
 
 #include "omniconv/conv.hpp"
+#include "omniconv/dfp16.hpp"
 
 namespace omniconv {
 namespace {
@@ -30,7 +31,27 @@ Activation parse_activation(std::string_view text) {
 }
 
 Precision parse_precision(std::string_view text) {
-  return parse<Precision>("precision", text, {"highest", "high", "medium"});
+  return parse<Precision>("precision", text, {"highest", "high", "medium", "dfp16"});
 }
+
+namespace dfp16 {
+
+Rounding parse_rounding(std::string_view text) {
+  return parse<Rounding>("rounding", text, {"nearest_even", "toward_zero", "stochastic"});
+}
+
+Granularity parse_granularity(std::string_view text) {
+  return parse<Granularity>("granularity", text, {"tensor", "image", "channel", "row"});
+}
+
+Accumulate parse_accumulate(std::string_view text) {
+  return parse<Accumulate>("accumulate", text, {"exact", "fp32_spill"});
+}
+
+Overflow parse_overflow(std::string_view text) {
+  return parse<Overflow>("overflow", text, {"certified", "worst_case", "unchecked"});
+}
+
+}  // namespace dfp16
 
 }  // namespace omniconv

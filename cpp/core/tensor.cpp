@@ -7,7 +7,25 @@
 
 namespace omniconv {
 
-const char* name(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
+const char* name(DType dtype) {
+  switch (dtype) {
+    case DType::float32: return "float32";
+    case DType::float64: return "float64";
+    case DType::int16: return "int16";
+    case DType::int32: return "int32";
+    case DType::int64: return "int64";
+  }
+  return "unknown";
+}
+
+int64_t TensorView::item_size() const {
+  switch (dtype) {
+    case DType::int16: return 2;
+    case DType::float32:
+    case DType::int32: return 4;
+    default: return 8;
+  }
+}
 
 TensorView::TensorView(void* data, DType dtype, std::initializer_list<int64_t> sizes) : data(data), dtype(dtype) {
   if (sizes.size() > size_t(kMaxDims))
@@ -43,7 +61,7 @@ void check_sizes(const TensorView& v, const std::string& who) {
 
 }  // namespace
 
-TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument, On allowed) {
+TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument, On allowed, Types types) {
   const std::string who = argument;
   // Pinned host memory is host memory; managed memory belongs to the GPU that it names.
   const DLDeviceType type = t.device.device_type == kDLCUDAHost      ? kDLCPU
@@ -58,13 +76,24 @@ TensorView TensorView::from_dlpack(const DLTensor& t, const char* argument, On a
   if (!t.shape) throw Error(Code::invalid_argument, who + " has no shape");
   TensorView v;
   v.device = {type, type == kDLCPU ? 0 : t.device.device_id};
-  if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 32)
-    v.dtype = DType::float32;
-  else if (t.dtype.code == kDLFloat && t.dtype.lanes == 1 && t.dtype.bits == 64)
-    v.dtype = DType::float64;
-  else
+  constexpr struct {
+    DLDataTypeCode code;
+    int bits;
+    DType dtype;
+  } kTypes[] = {{kDLFloat, 32, DType::float32},
+                {kDLFloat, 64, DType::float64},
+                {kDLInt, 16, DType::int16},
+                {kDLInt, 32, DType::int32},
+                {kDLInt, 64, DType::int64}};
+  const auto* found = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const auto& k) {
+    return t.dtype.code == k.code && t.dtype.bits == k.bits && t.dtype.lanes == 1 &&
+           (k.code == kDLFloat || types == Types::floats_and_integers);
+  });
+  if (found == std::end(kTypes))
     throw Error(Code::type_error, who + " has DLPack type code " + std::to_string(int(t.dtype.code)) + " with " +
-                                      std::to_string(int(t.dtype.bits)) + " bits; float32 and float64 are supported");
+                                      std::to_string(int(t.dtype.bits)) + " bits; float32 and float64" +
+                                      (types == Types::floats ? "" : ", int16, int32 and int64") + " are supported");
+  v.dtype = found->dtype;
   v.data = t.data ? static_cast<char*>(t.data) + t.byte_offset : nullptr;
   if (reinterpret_cast<uintptr_t>(v.data) % v.item_size() != 0)
     throw Error(Code::invalid_argument,

@@ -31,6 +31,8 @@ void check_length(const char* what, int64_t length, int64_t least) {
 }  // namespace
 
 Map make_map(const FftConvDesc& d) {
+  if (d.dtype != DType::float32 && d.dtype != DType::float64)
+    throw Error(Code::type_error, std::string("dtype is ") + name(d.dtype) + "; supported are float32 and float64");
   check_length("u", d.length, 1);
   check_length("k", d.taps, 1);
   check_length("k_rev", d.reverse_taps, 0);

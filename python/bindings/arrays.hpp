@@ -20,7 +20,7 @@ class Array {
  public:
   // None leaves the view undefined. `channels_last`: the shape is [N, *spatial, C]; the view is [N, C, *spatial].
   Array(nb::handle object, const char* argument, bool channels_last = false,
-        TensorView::On allowed = TensorView::On::cpu) {
+        TensorView::On allowed = TensorView::On::cpu, TensorView::Types types = TensorView::Types::floats) {
     if (object.is_none()) return;
     if (!nb::try_cast(object, array_))
       throw Error(Code::type_error, std::string(argument) + " is a " + nb::cast<std::string>(nb::str(object.type())) +
@@ -33,7 +33,7 @@ class Array {
     t.dtype = {array_.dtype().code, array_.dtype().bits, array_.dtype().lanes};
     t.shape = const_cast<int64_t*>(array_.shape_ptr());
     t.strides = const_cast<int64_t*>(array_.stride_ptr());
-    view_ = TensorView::from_dlpack(t, argument, allowed);
+    view_ = TensorView::from_dlpack(t, argument, allowed, types);
     if (view_.ndim == 0)
       throw Error(Code::invalid_argument, std::string(argument) + " is a scalar, an array without dimensions");
     if (!channels_last || view_.ndim < 3) return;
@@ -54,6 +54,7 @@ using Output = Array<>;
 
 void bind_bessel(nb::module_& m);
 void bind_conv(nb::module_& m);
+void bind_dfp16(nb::module_& m);
 void bind_fft(nb::module_& m);
 
 }  // namespace omniconv::bindings

@@ -60,5 +60,6 @@ NB_MODULE(_core, m) {
       "(file of the plugin, why CUDA cannot be used or '', a line for each device)");
   omniconv::bindings::bind_bessel(m);
   omniconv::bindings::bind_conv(m);
+  omniconv::bindings::bind_dfp16(m);
   omniconv::bindings::bind_fft(m);
 }

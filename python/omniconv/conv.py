@@ -262,8 +262,10 @@ def _conv(spatial: int | None) -> Callable[..., Any]:
             "relu", "relu6", "leaky_relu", "silu", "gelu", "gelu_tanh", "quick_gelu", "hardswish", "sigmoid", "tanh".
         residual : array, optional
             Shape of the output; added before the activation.
-        precision : "highest", "high" or "medium"
-            A promise about the relative L2 error against float64: 1e-6, 2e-5, that of bfloat16 products.
+        precision : "highest", "high", "medium" or "dfp16"
+            A promise about the relative L2 error against float64: 1e-6, 2e-5, that of bfloat16 products. "dfp16", for
+            float32: operands rounded to 15 bits with shared exponents (one for each image of x or grad, one for
+            weight; one each for the gradient of weight), sums exact in integers; about 1e-4 on normal data.
         algorithm : str
             "auto", or a name that `omniconv.algorithms` lists.
         layout : str, optional

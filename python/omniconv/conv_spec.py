@@ -13,12 +13,14 @@ from omniconv import _core
 from omniconv.array import FLOATS, said
 
 __all__ = [
-    "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of", "spec_of",
+    "PRECISIONS", "Ints", "Padding", "Spec", "check_rank", "layout_is_last", "pads", "per_axis", "plan_of", "shape_of",
+    "spec_of",
 ]  # fmt: skip
 
 Ints = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
 
+PRECISIONS = ("highest", "high", "medium", "dfp16")
 _LIMIT = 2**31 - 1
 _TEXT = (str, bytes, bytearray)  # sequences too, but none of numbers
 _CHANNELS_LAST = {"NHWC", "NLC", "NWC", "NDHWC", "channels_last"}

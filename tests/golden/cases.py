@@ -48,7 +48,8 @@ def row(name: str) -> Callable[[Row], Row]:
 
 
 def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
-    """Every output of the case, by name; values stored to 32 digits ("f64:NAME:hi") are outputs NAME as well.
+    """Every output of the case, by name; exact integers ("int:NAME"), values rounded once ("f32:NAME") and values
+    stored to 32 digits ("f64:NAME:hi") are outputs NAME as well.
 
     `options` are those of the row's function; each has a default.
 
@@ -61,7 +62,8 @@ def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
         raise KeyError(f"{path} is of row {name!r}; there are {sorted(ROWS)}")
     outputs = ROWS[name](case, **options)
     precise = [key[4:-3] for key in case.arrays if key.startswith("f64:") and key.endswith(":hi")]
-    return {name: outputs[name] for name in (*case.outputs, *precise) if outputs[name] is not None}
+    exact = [key[4:] for key in case.arrays if key.startswith(("int:", "f32:"))]
+    return {name: outputs[name] for name in (*case.outputs, *precise, *exact) if outputs[name] is not None}
 
 
 # ---- conv ----------------------------------------------------------------------------------------------------------
@@ -342,3 +344,78 @@ def vmf(case: Any) -> dict[str, np.ndarray]:
         "kl:kl": np.array(kl),
         "mle:kappa": kappa_from_r(a["mle:p"], a["mle:R"]),
     }
+
+
+# ---- dfp16 ---------------------------------------------------------------------------------------------------------
+
+
+def _mantissas(name: str, shape: tuple[int, ...], fill: str, seed: int) -> np.ndarray:
+    """int16 of a shape by the rule `fill` of the golden files."""
+
+    def drawn(high: int) -> np.ndarray:
+        return seeded.array(name, shape, seed, "integer", high)
+
+    size = math.prod(shape)
+    place = np.arange(size).reshape(shape)
+    values = {
+        "random": lambda: drawn(65535) - 32767,
+        "random13": lambda: drawn(16383) - 8191,
+        "max": lambda: np.full(shape, 32767),
+        "min": lambda: np.full(shape, -32767),
+        "raw_min": lambda: np.full(shape, -32768),
+        "alternate": lambda: 32767 * (1 - 2 * (place % 2)),
+        "cancel": lambda: np.where(place < size // 2, 32767, -32767),
+        "lo255": lambda: (drawn(255) - 128) * 256 + 255,
+        "hi128lo255": lambda: np.full(shape, -32513),
+        "zeros_one": lambda: np.where(place == size // 2, 32767, 0),
+    }[fill]()
+    return values.astype(np.int16)
+
+
+def _exact_conv(name: str, about: dict[str, Any], seed: int, how: dict[str, Any]) -> dict[str, np.ndarray]:
+    from omniconv import dfp16
+
+    how = how | {key: about[key] for key in ("stride", "padding", "dilation", "groups")}
+    x_shape, w_shape = tuple(about["x"]), tuple(about["w"])
+    axes = zip(x_shape[2:], w_shape[2:], *(about[key] for key in ("stride", "padding", "dilation")), strict=True)
+    y_shape = (x_shape[0], w_shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes))
+    shapes = {"x": x_shape, "w": w_shape, "dy": y_shape}
+    x, w, dy = (_mantissas(f"{name}:{q}", shape, about[f"fill_{q}"], seed) for q, shape in shapes.items())
+    steps = {
+        "y": lambda: dfp16.conv2d(x, w, out="int64", **how),
+        "dx": lambda: dfp16.conv2d_grad_input(dy, w, x_shape, out="int64", **how),
+        "dw": lambda: dfp16.conv2d_grad_weight(dy, x, w_shape, out="int64", **how),
+    }
+    found = {f"{name}:{op}": steps[op]() for op in about["ops"]}
+    if "y" in about["ops"]:
+        requantized = dfp16.requantize(found[f"{name}:y"])
+        found[f"{name}:requant_m"], found[f"{name}:requant_shift"] = requantized.mantissa, requantized.exponent
+        exponents = np.array(-15, np.int32), np.array(-16, np.int32)
+        a, b = (dfp16.DfpTensor(*pair, 16) for pair in zip((x, w), exponents, strict=True))
+        found[f"{name}:y_2^-31"] = dfp16.conv2d(a, b, **how)
+    return found
+
+
+@row("dfp16")
+def dfp16(case: Any, *, algorithm: str = "auto", overflow: str = "certified") -> dict[str, np.ndarray | None]:
+    """Exact convolutions of mantissas, float32 results of some, and arrays quantised to several numbers of bits."""
+    from omniconv import dfp16
+
+    outputs: dict[str, np.ndarray | None] = {}
+    for name, about in case.meta["kwargs"]["convs"].items():
+        outputs |= _exact_conv(name, about, case.meta["seed"], {"algorithm": algorithm, "overflow": overflow})
+    for key, array in case.arrays.items():
+        if not key.startswith("in:"):
+            continue
+        name = key[3:]
+        for bits in range(2, 16):
+            tensor = dfp16.quantize(array, bits)
+            outputs[f"{name}:m{bits}"], outputs[f"{name}:e{bits}"] = tensor.mantissa, tensor.exponent
+        if name.startswith("per_"):
+            per = dfp16.quantize(array, 15, granularity=name.removeprefix("per_"))
+            outputs[f"{name}:m15"], outputs[f"{name}:e15"] = per.mantissa, per.exponent
+    for granularity in ("image", "channel"):  # the input of the second one is that of the first
+        if f"int:per_{granularity}:m15" in case.arrays and "in:per_image" in case.arrays:
+            per = dfp16.quantize(case.arrays["in:per_image"], 15, granularity=granularity)
+            outputs[f"per_{granularity}:m15"], outputs[f"per_{granularity}:e15"] = per.mantissa, per.exponent
+    return outputs

@@ -17,6 +17,7 @@ CONV = sorted(FOLDER.glob("conv/*.npz"))
 FFT_CONV = sorted(FOLDER.glob("fft_conv/*.npz"))
 LONG_KERNELS = [path for name in ("hyena", "long_conv", "sgconv") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
+DFP16 = sorted(FOLDER.glob("dfp16/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
@@ -125,6 +126,21 @@ def test_vmf(path):
         unit = np.spacing(np.abs(high)) if name in VMF_ULPS else np.maximum(1, np.abs(high))
         worst = (error / unit).max()
         assert worst <= {**VMF_MIXED, **VMF_ULPS}[name], f"{name}: {worst}"
+
+
+@pytest.mark.parametrize("path", DFP16, ids=lambda p: p.stem)
+@pytest.mark.parametrize("overflow", ["certified", "worst_case"])
+@pytest.mark.parametrize("algorithm", ["pairs", "tiles", "emulated_tiles"])
+def test_dfp16(path, algorithm, overflow, isa):
+    if algorithm == "tiles" and isa != "amx":
+        pytest.skip("the instruction set has no matrix unit")
+    if algorithm == "emulated_tiles" and (isa, overflow) != ("scalar", "certified"):
+        pytest.skip("is the same on every level")
+    outputs, golden = cases.run(path, algorithm=algorithm, overflow=overflow), seeded.load(path).arrays
+    exact = {key[4:]: value for key, value in golden.items() if key.startswith(("int:", "f32:"))}
+    assert set(outputs) == set(exact)
+    for name, value in exact.items():
+        assert np.array_equal(outputs[name], value), name  # tolerance zero, in float32 too
 
 
 def test_seeded_values_are_those_of_the_format():

@@ -152,7 +152,7 @@ def test_only_needed_gradients_are_computed(wanted: str) -> None:
     assert leaf.grad is not None
 
 
-GEOMETRY = ([2, 1], [1, 0, 1, 2], "zeros", [1, 2], [0, 0], 2)
+GEOMETRY = ([2, 1], [1, 0, 1, 2], "zeros", [1, 2], [0, 0], 2, "highest")
 
 
 @pytest.mark.parametrize("form", ["contiguous", "channels_last"])

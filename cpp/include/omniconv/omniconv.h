@@ -71,7 +71,7 @@ typedef struct omniconv_conv_options {
   int64_t groups;                  // 1
   const char* padding_mode;        // "zeros"; "reflect", "replicate", "circular"
   const char* activation;          // "none"; "relu", "leaky_relu", "silu", "gelu", ...
-  const char* precision;           // "highest"; "high", "medium"
+  const char* precision;           // "highest"; "high", "medium", "dfp16"
   const char* algorithm;           // "auto"; a name that omniconv_conv_algorithms() lists
   float negative_slope;            // 0.01, of leaky_relu
   int32_t channels_last;           // 0; 1 plans for NHWC, also where the strides of x do not say so

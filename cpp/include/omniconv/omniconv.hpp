@@ -42,6 +42,7 @@
 #include "omniconv/bessel.hpp"
 #include "omniconv/context.hpp"
 #include "omniconv/conv.hpp"
+#include "omniconv/dfp16.hpp"
 #include "omniconv/fft.hpp"
 #include "omniconv/omniconv.h"
 

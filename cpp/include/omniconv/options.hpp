@@ -22,8 +22,9 @@ enum class Activation {
 };
 
 // A promise about the error against float64 (relative L2, normal data): highest <= 1e-6, high <= 2e-5;
-// medium: products of bfloat16 or TF32.
-enum class Precision { highest, high, medium };
+// medium: products of bfloat16 or TF32. dfp16: operands rounded to 15 bits with a shared exponent, sums exact, float32
+// only (dfp16.hpp): about 1e-4 on normal data.
+enum class Precision { highest, high, medium, dfp16 };
 
 // What omniconv/bessel.hpp evaluates.
 enum class BesselFunction {

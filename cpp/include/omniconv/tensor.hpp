@@ -13,7 +13,8 @@
 
 namespace omniconv {
 
-enum class DType { float32, float64 };
+// Integers are operands of the families that say so.
+enum class DType { float32, float64, int16, int32, int64 };
 
 OMNICONV_API const char* name(DType dtype);
 
@@ -46,13 +47,15 @@ struct OMNICONV_API TensorView {
   TensorView(double* data, std::initializer_list<int64_t> shape) : TensorView(data, DType::float64, shape) {}
 
   // The view a DLPack tensor describes. Throws Error (`argument` names it in the message) for a
-  // device other than those allowed, a type other than float32/float64, not 1 to 8 dimensions, sizes or strides that
-  // overflow, or data that is not aligned to its elements.
+  // device or a type other than those allowed, not 1 to 8 dimensions, sizes or strides that overflow, or data that is
+  // not aligned to its elements.
   enum class On { cpu, cpu_or_cuda };
-  static TensorView from_dlpack(const DLTensor& tensor, const char* argument, On allowed = On::cpu);
+  enum class Types { floats, floats_and_integers };
+  static TensorView from_dlpack(const DLTensor& tensor, const char* argument, On allowed = On::cpu,
+                                Types types = Types::floats);
 
-  int64_t size() const;  // number of elements
-  int64_t item_size() const { return dtype == DType::float32 ? 4 : 8; }
+  int64_t size() const;       // number of elements
+  int64_t item_size() const;  // bytes of an element
   bool defined() const { return ndim > 0; }
   TensorView permuted(const int* axes) const;  // axis i of the result is axis axes[i] of this
 };

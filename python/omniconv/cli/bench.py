@@ -15,6 +15,7 @@ from rich.table import Table
 import omniconv
 from omniconv.bench import bessel as race_of_bessel
 from omniconv.bench import conv as race_of_conv
+from omniconv.bench import dfp16 as race_of_dfp16
 from omniconv.bench import fft as race_of_fft
 from omniconv.bench import layers as layer_sets
 from omniconv.bench import peers as all_peers
@@ -199,6 +200,67 @@ def conv(
         console.print(f"Picture: {plot}", markup=False)
     if any(math.isnan(row["error"]) for entry in report["layers"] for row in entry["results"]):
         raise typer.Exit(1)
+
+
+def _dfp16_table(entry: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"[bold]{entry['name']}[/]  {entry['text']}, batch {entry['batch']}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        min_width=80,
+    )
+    table.add_column("", width=16)
+    for column in ("time", "GMAC/s", "x best float32 peer", "error"):
+        table.add_column(column, justify="right", style="dim" if column == "error" else None)
+    for row in sorted(entry["results"], key=lambda row: row["seconds"]):
+        ours = "[bold cyan]" if row["name"] == "dfp16" else ""
+        columns = f"{row['gmacs']:.1f}", _ratio(row["vs_best_float32"]), error_text(row["error"])
+        table.add_row(f"{ours}{row['name']}", seconds_text(row["seconds"]), *columns)
+    return table
+
+
+@app.command("dfp16")
+def dfp16(
+    layers: Annotated[
+        str, typer.Option(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
+    ] = "im2win12",
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. 1 if left out.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
+    peers: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(all_peers.names())}, all or none. [default: all, if PyTorch is there]"),
+    ] = None,
+    channels: Annotated[int, typer.Option(min=1, help="Layers with fewer input channels are left out.")] = 64,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per layer; 3 rounds run at least.")] = 3.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+) -> None:
+    """Race integer convolution with float32, ours and PyTorch's, and with PyTorch's int8."""
+    try:
+        chosen, others = layer_sets.load(layers), all_peers.choose(peers)
+        _writable(json, "json")
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = stdout()
+    report = race_of_dfp16.measure(
+        chosen, batch or [1], others, least_channels=channels, repeat=repeat, budget=budget,
+        done=lambda entry: console.print(_dfp16_table(entry)),
+    )  # fmt: skip
+    means = ", ".join(f"{name} {value:.2f}" for name, value in report["summary"].items())
+    at = report["machine"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s). Quantising and dequantising are timed.\n"
+        f"Geometric means of the speed over PyTorch's best float32: {means or 'no peer ran'}",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
 
 
 def _bessel_table(report: dict[str, Any]) -> Table:

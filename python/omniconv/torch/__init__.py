@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
-from omniconv.torch import special
+from omniconv.torch import dfp16, special
 from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv, fft_conv2d
 from omniconv.torch.nn import (
     Conv1d,
@@ -39,6 +39,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "dfp16",
     "fft_conv",
     "fft_conv2d",
     "replace",

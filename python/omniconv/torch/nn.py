@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from omniconv import _core
+from omniconv.array import said
+from omniconv.conv_spec import PRECISIONS
 from omniconv.torch import ops
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "replace"]
@@ -20,61 +22,79 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "
 class Conv1d(nn.Conv1d):
     """``torch.nn.Conv1d`` by omniconv; every padding_mode is part of the kernel instead of a pass of its own."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return ops.conv1d(
-            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode
-        )
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 class Conv2d(nn.Conv2d):
     """``torch.nn.Conv2d`` by omniconv; every padding_mode is part of the kernel instead of a pass of its own."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return ops.conv2d(
-            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode
-        )
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 class Conv3d(nn.Conv3d):
     """``torch.nn.Conv3d`` by omniconv; every padding_mode is part of the kernel instead of a pass of its own."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return ops.conv3d(
-            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode
-        )
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups, padding_mode=self.padding_mode,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 class ConvTranspose1d(nn.ConvTranspose1d):
     """``torch.nn.ConvTranspose1d`` by omniconv."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[N, Ci, L] or [Ci, L] to [N, Co, L'] or [Co, L']; `output_size` chooses among the lengths possible."""
         extra = _output_padding(self, input, output_size, 1)
         return ops.conv_transpose1d(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
     """``torch.nn.ConvTranspose2d`` by omniconv."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[N, Ci, H, W] or [Ci, H, W] to as many axes; `output_size` chooses among the sizes possible."""
         extra = _output_padding(self, input, output_size, 2)
         return ops.conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
     """``torch.nn.ConvTranspose3d`` by omniconv."""
 
+    precision = "highest"  #: of the result and the gradients, see `omniconv.conv`
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[N, Ci, D, H, W] or [Ci, D, H, W] to as many axes; `output_size` chooses among the sizes possible."""
         extra = _output_padding(self, input, output_size, 3)
         return ops.conv_transpose3d(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation,
+            precision=self.precision,
+        )  # fmt: skip
 
 
 def _output_padding(module: nn.Module, input: Tensor, output_size: list[int] | None, spatial: int) -> list[int]:
@@ -105,7 +125,9 @@ def _reason(module: nn.Module) -> str:
     return ""
 
 
-def replace(model: nn.Module, *, inplace: bool = True, skipped: dict[str, str] | None = None) -> nn.Module:
+def replace(
+    model: nn.Module, *, inplace: bool = True, skipped: dict[str, str] | None = None, precision: str = "highest"
+) -> nn.Module:
     """Let omniconv compute the convolutions of a model: torch's Conv1d ... ConvTranspose3d become ours.
 
     Parameters, buffers, hooks, training mode and references to the modules stay what they are: only the class of each
@@ -120,12 +142,17 @@ def replace(model: nn.Module, *, inplace: bool = True, skipped: dict[str, str] |
     skipped : dict, optional
         Gets, under the name of each convolution left as it is, the reason: lazy modules, subclasses, other dtypes
         and devices.
+    precision : "highest", "high", "medium" or "dfp16"
+        Becomes the attribute `precision` of the modules replaced. With "dfp16" a model trains with integer
+        convolutions in both directions, while its parameters, and all that is not convolution, stay float32.
 
     Returns
     -------
     torch.nn.Module
         `model`, or the copy.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {said(precision)}; allowed are {', '.join(map(repr, PRECISIONS))}")
     if not inplace:
         shared = [*model.parameters(), *model.buffers()]
         model = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
@@ -135,6 +162,7 @@ def replace(model: nn.Module, *, inplace: bool = True, skipped: dict[str, str] |
         reason = _reason(module)
         if not reason:
             module.__class__ = _OURS[type(module)]
+            module.precision = precision
         elif skipped is not None:
             skipped[name] = reason
     return model

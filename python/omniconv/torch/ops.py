@@ -24,22 +24,26 @@ from omniconv.torch.library import dtype_of, empty, host, register
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
-# What all three ops know of the window. padding: the low ends of all axes, then the high ends.
-_GEOMETRY = "int[] stride, int[] padding, str padding_mode, int[] dilation, int[] output_padding, int groups"
+# What all three ops know of the window, and how exactly to compute; gradients are computed as the result was.
+# padding: the low ends of all axes, then the high ends.
+_GEOMETRY = (
+    "int[] stride, int[] padding, str padding_mode, int[] dilation, int[] output_padding, int groups, "
+    "str precision='highest'"
+)
 
 
 # ---- kernels -------------------------------------------------------------------------------------------------------
 
 
 def _plan(
-    op: str, dtype: str, x_shape: Sequence[int], w_shape: Sequence[int], channels_last: bool, stride: list[int],
-    padding: list[int], padding_mode: str, dilation: list[int], output_padding: list[int], groups: int,
-    device: torch.device,
+    op: str, dtype: str, x_shape: Sequence[int], w_shape: Sequence[int], channels_last: bool, device: torch.device,
+    stride: list[int], padding: list[int], padding_mode: str, dilation: list[int], output_padding: list[int],
+    groups: int, precision: str = "highest",
 ) -> _core.ConvPlan:  # fmt: skip
     n = len(stride)
     return plan_of(Spec(
         op, dtype, tuple(x_shape), tuple(w_shape), tuple(stride), tuple(dilation), tuple(padding[:n]),
-        tuple(padding[n:]), tuple(output_padding), groups, padding_mode, "none", 0.0, "highest", channels_last, "auto",
+        tuple(padding[n:]), tuple(output_padding), groups, padding_mode, "none", 0.0, precision, channels_last, "auto",
         "cpu" if device.type == "cpu" else f"cuda:{device.index}",
     ))  # fmt: skip
 
@@ -90,16 +94,16 @@ def _output_shape(
 
 
 def _conv_kernel(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, *geometry: Any) -> Tensor:
-    stride, padding, _, dilation, output_padding, groups = geometry
+    stride, padding, _, dilation, output_padding, groups, *_ = geometry
     dtype = _check(x, weight, bias, transposed, groups)
     channels_last = x.stride(1) == 1
     if transposed:
         shape = _output_shape(x, weight, True, stride, padding, dilation, output_padding, groups)
         if min(shape[2:]) < 1:
             raise ValueError(f"padding {padding} leaves no output: its shape would be {tuple(shape)}")
-        plan = _plan("grad_input", dtype, shape, weight.shape, channels_last, *geometry, x.device)
+        plan = _plan("grad_input", dtype, shape, weight.shape, channels_last, x.device, *geometry)
     else:
-        plan = _plan("forward", dtype, x.shape, weight.shape, channels_last, *geometry, x.device)
+        plan = _plan("forward", dtype, x.shape, weight.shape, channels_last, x.device, *geometry)
         shape = plan.output_shape
     out = empty(x, shape)
     _run(plan, x, weight, out, bias)
@@ -108,7 +112,7 @@ def _conv_kernel(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: boo
 
 def _grad_input_kernel(grad: Tensor, weight: Tensor, input_shape: Sequence[int], *geometry: Any) -> Tensor:
     plan = _plan(
-        "grad_input", dtype_of(grad, "grad"), input_shape, weight.shape, grad.stride(1) == 1, *geometry, grad.device
+        "grad_input", dtype_of(grad, "grad"), input_shape, weight.shape, grad.stride(1) == 1, grad.device, *geometry
     )
     out = empty(grad, input_shape)
     _run(plan, grad, weight, out)
@@ -116,7 +120,7 @@ def _grad_input_kernel(grad: Tensor, weight: Tensor, input_shape: Sequence[int],
 
 
 def _grad_weight_kernel(grad: Tensor, x: Tensor, weight_shape: Sequence[int], *geometry: Any) -> Tensor:
-    plan = _plan("grad_weight", dtype_of(grad, "grad"), x.shape, weight_shape, x.stride(1) == 1, *geometry, x.device)
+    plan = _plan("grad_weight", dtype_of(grad, "grad"), x.shape, weight_shape, x.stride(1) == 1, x.device, *geometry)
     out = torch.empty(weight_shape, dtype=x.dtype, device=x.device)
     _run(plan, grad, x, out)
     return out
@@ -134,7 +138,7 @@ def _grad_bias_kernel(grad: Tensor) -> Tensor:
 
 
 def _conv_fake(x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, *geometry: Any) -> Tensor:
-    stride, padding, _, dilation, output_padding, groups = geometry
+    stride, padding, _, dilation, output_padding, groups, *_ = geometry
     _check(x, weight, bias, transposed, groups)
     return empty(x, _output_shape(x, weight, transposed, stride, padding, dilation, output_padding, groups))
 
@@ -274,6 +278,7 @@ def _make_conv(spatial: int) -> Callable[..., Tensor]:
         groups: int = 1,
         *,
         padding_mode: str = "zeros",
+        precision: str = "highest",
     ) -> Tensor:
         """Convolution over {spatial} spatial axes, with the arguments of ``torch.nn.functional.conv{spatial}d``.
 
@@ -289,6 +294,8 @@ def _make_conv(spatial: int) -> Callable[..., Tensor]:
         padding : int, sequence of int, "same" (stride 1 alone), "valid" or "causal" (the low end alone)
         groups : int
         padding_mode : "zeros", "reflect", "replicate" or "circular"
+        precision : "highest", "high", "medium" or "dfp16"
+            As in `omniconv.conv`, of the result and of its gradients.
 
         Returns
         -------
@@ -305,7 +312,7 @@ def _make_conv(spatial: int) -> Callable[..., Tensor]:
         padding = _padding(padding, spatial, weight, stride, dilation)
         groups = _sizes(groups, "groups", 1, 1)[0]
         x = input if batched else input.unsqueeze(0)
-        y = _conv(x, weight, bias, False, stride, padding, padding_mode, dilation, [0] * spatial, groups)
+        y = _conv(x, weight, bias, False, stride, padding, padding_mode, dilation, [0] * spatial, groups, precision)
         return y if batched else y.squeeze(0)
 
     return _named(conv, f"conv{spatial}d", spatial)
@@ -321,6 +328,8 @@ def _make_conv_transpose(spatial: int) -> Callable[..., Tensor]:
         output_padding: Ints = 0,
         groups: int = 1,
         dilation: Ints = 1,
+        *,
+        precision: str = "highest",
     ) -> Tensor:
         """Transposed convolution, with the arguments of ``torch.nn.functional.conv_transpose{spatial}d``.
 
@@ -338,6 +347,8 @@ def _make_conv_transpose(spatial: int) -> Callable[..., Tensor]:
         output_padding : int or sequence of int
             Added at the high end of the output; smaller than stride or dilation.
         groups : int
+        precision : "highest", "high", "medium" or "dfp16"
+            As in `omniconv.conv`, of the result and of its gradients.
 
         Returns
         -------
@@ -356,7 +367,7 @@ def _make_conv_transpose(spatial: int) -> Callable[..., Tensor]:
         extra = _sizes(output_padding, "output_padding", spatial, 0)
         groups = _sizes(groups, "groups", 1, 1)[0]
         x = input if batched else input.unsqueeze(0)
-        y = _conv(x, weight, bias, True, stride, padding, "zeros", dilation, extra, groups)
+        y = _conv(x, weight, bias, True, stride, padding, "zeros", dilation, extra, groups, precision)
         return y if batched else y.squeeze(0)
 
     return _named(conv_transpose, f"conv_transpose{spatial}d", spatial)

@@ -1,0 +1,11 @@
+// dfp16/dfp16_avx512.cpp -- the integer kernels, AVX-512
+#include "dfp16/convert.inl.hpp"
+
+namespace omniconv::dfp16::avx512 {
+
+const Kernels& dfp16_kernels() {
+  static const Kernels table = make_kernels<12>();
+  return table;
+}
+
+}  // namespace omniconv::dfp16::avx512
