@@ -55,5 +55,6 @@ using Output = Array<>;
 void bind_bessel(nb::module_& m);
 void bind_conv(nb::module_& m);
 void bind_fft(nb::module_& m);
+void bind_sparse(nb::module_& m);
 
 }  // namespace omniconv::bindings

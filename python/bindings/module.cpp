@@ -61,4 +61,5 @@ NB_MODULE(_core, m) {
   omniconv::bindings::bind_bessel(m);
   omniconv::bindings::bind_conv(m);
   omniconv::bindings::bind_fft(m);
+  omniconv::bindings::bind_sparse(m);
 }
