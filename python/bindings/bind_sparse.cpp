@@ -3,6 +3,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "arrays.hpp"
+#include "omniconv/conv.hpp"
 #include "omniconv/sparse.hpp"
 
 namespace omniconv::bindings {
@@ -48,12 +49,12 @@ nb::ndarray<nb::numpy, int32_t> triples(const SparseMap& map) {
 }
 
 void convolve(const SparseMap& map, nb::handle x, nb::handle weight, int64_t groups, nb::handle bias, nb::handle scale,
-              nb::handle residual, Activation activation, float negative_slope, nb::handle out) {
+              nb::handle residual, const std::string& activation, float negative_slope, nb::handle out) {
   const Input x_array(x, "features"), w(weight, "weight"), b(bias, "bias"), s(scale, "scale"), r(residual, "residual");
   const Output y(out, "out");
+  const SparseEpilogue epilogue{b.view(), s.view(), r.view(), parse_activation(activation), negative_slope};
   nb::gil_scoped_release release;
-  sparse_convolve(map, x_array.view(), w.view(), groups, {b.view(), s.view(), r.view(), activation, negative_slope},
-                  y.view());
+  sparse_convolve(map, x_array.view(), w.view(), groups, epilogue, y.view());
 }
 
 void grad_weight(const SparseMap& map, nb::handle x, nb::handle grad, int64_t groups, nb::handle out) {
@@ -68,6 +69,7 @@ void grad_weight(const SparseMap& map, nb::handle x, nb::handle grad, int64_t gr
 void bind_sparse(nb::module_& m) {
   nb::class_<SparseSites>(m, "SparseSites")
       .def_prop_ro("rows", &SparseSites::rows)
+      .def_prop_ro("dims", &SparseSites::dims)
       .def_prop_ro("distinct", &SparseSites::distinct)
       .def("coords",
            [](const SparseSites& s) {

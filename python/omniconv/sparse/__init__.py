@@ -1,0 +1,13 @@
+"""Convolution over the occupied sites of a grid: sparse voxels, submanifold, strided, transposed and inverse.
+
+A `SparseTensor` is a list of sites and a row of features for each. Every operation equals the dense one with the same
+padding on the densified tensor, restricted to the sites of the output. The method, kernel maps of sites and taps, is
+that of B. Graham and L. van der Maaten, "Submanifold sparse convolutional networks" (2017).
+"""
+
+from omniconv.sparse.conv import SparsePlan, conv, conv_grad_input, conv_grad_weight, plan
+from omniconv.sparse.tensor import SparseTensor, from_dense, from_points
+
+__all__ = [
+    "SparsePlan", "SparseTensor", "conv", "conv_grad_input", "conv_grad_weight", "from_dense", "from_points", "plan",
+]  # fmt: skip
