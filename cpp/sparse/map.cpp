@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/thread_pool.hpp"
+#include "sparse/kernels.hpp"
 #include "sparse/keys.hpp"
 
 namespace omniconv {
@@ -19,10 +20,12 @@ using Pair = SparseMap::Pair;
 using Tile = SparseMap::Tile;
 constexpr int64_t kTile = SparseMap::kTile;
 
-struct Line {
-  uint64_t key;
-  uint64_t mask;
-  int64_t first;  // position of its first site
+static_assert(sizeof(SparsePair) == sizeof(Pair));
+
+struct Lines {
+  std::vector<uint64_t> keys, masks;
+  std::vector<int64_t> first;
+  LineList list() const { return {keys.data(), masks.data(), first.data(), int64_t(keys.size())}; }
 };
 
 // The taps' offsets c: in = stride * out + c, per axis.
@@ -53,7 +56,8 @@ void find_ranges(const SparseSites& in, const SparseSites& out, const SparseWind
   for (size_t at = 0; at < in.coords().size(); at += columns)
     for (size_t c = 0; c < columns; ++c) ranges[c].take(in.coords()[at + c]);
   Range outs[kMaxColumns];
-  for (size_t at = 0; at < out.coords().size(); at += columns)
+  if (&in == &out) std::copy_n(ranges, columns, outs);
+  for (size_t at = 0; &in != &out && at < out.coords().size(); at += columns)
     for (size_t c = 0; c < columns; ++c) outs[c].take(out.coords()[at + c]);
   if (outs[0].empty()) return;
   ranges[0].take(outs[0].low), ranges[0].take(outs[0].high);
@@ -79,10 +83,11 @@ void gather(Tile& tile, std::vector<Pair>& pairs, const std::vector<int32_t>& co
 
 // ---- stride 1 ----------------------------------------------------------------------------------------------------
 
-std::vector<Line> cut_lines(const SparseSites& sites, const Packing& prefix, int64_t last_low, bool at_tiles) {
+Lines cut_lines(const SparseSites& sites, const Packing& prefix, int64_t last_low, bool at_tiles) {
   const int columns = 1 + sites.dims();
-  std::vector<Line> lines;
-  lines.reserve(size_t(sites.rows()) / 2 + 1);
+  Lines lines;
+  for (auto* v : {&lines.keys, &lines.masks}) v->reserve(size_t(sites.rows()));
+  lines.first.reserve(size_t(sites.rows()));
   for (int64_t i = 0; i < sites.rows(); ++i) {
     const int32_t* site = &sites.coords()[size_t(sites.order()[size_t(i)]) * size_t(columns)];
     const uint64_t last = uint64_t(site[columns - 1] - last_low);
@@ -90,8 +95,12 @@ std::vector<Line> cut_lines(const SparseSites& sites, const Packing& prefix, int
     std::copy_n(site, columns - 1, reduced);
     reduced[columns - 1] = int32_t(last >> 6);
     const uint64_t key = prefix.key(reduced);
-    if (lines.empty() || lines.back().key != key || (at_tiles && i % kTile == 0)) lines.push_back({key, 0, i});
-    lines.back().mask |= uint64_t{1} << (last & 63);
+    if (i == 0 || lines.keys.back() != key || (at_tiles && i % kTile == 0)) {
+      lines.keys.push_back(key);
+      lines.masks.push_back(0);
+      lines.first.push_back(i);
+    }
+    lines.masks.back() |= uint64_t{1} << (last & 63);
   }
   return lines;
 }
@@ -107,80 +116,39 @@ class LineMatcher {
     const int64_t last_low = last.empty() ? 0 : last.low - 64;
     if (!last.empty()) last = {0, ((last.high - last_low) >> 6) + 1};
     packing_ = Packing(ranges, int(dims_) + 1);
-    ins_ = cut_lines(in, packing_, last_low, false);
-    outs_ = cut_lines(out, packing_, last_low, true);
+    parallel_for(2, [&](int64_t outs, int) {
+      if (outs)
+        outs_ = cut_lines(out, packing_, last_low, true);
+      else
+        ins_ = cut_lines(in, packing_, last_low, false);
+    });
     const size_t tiles = size_t((out.rows() + kTile - 1) / kTile);
     first_.reserve(tiles + 1);
-    for (size_t i = 0; i < outs_.size(); ++i)
-      if (outs_[i].first % kTile == 0) first_.push_back(i);
-    first_.push_back(outs_.size());
+    for (size_t i = 0; i < outs_.first.size(); ++i)
+      if (outs_.first[i] % kTile == 0) first_.push_back(int64_t(i));
+    first_.push_back(int64_t(outs_.first.size()));
   }
 
   void match(int64_t tile, std::vector<Pair>& pairs, std::vector<int32_t>& counts) const {
-    const int64_t inner = offsets_.kernel[dims_ - 1];
+    const size_t last = dims_ - 1;
+    const int64_t inner = offsets_.kernel[last];
     std::fill(counts.begin(), counts.end(), 0);
-    for (int64_t prefix = 0; prefix < offsets_.taps / inner; ++prefix) {
+    for (int64_t tap = 0; tap < offsets_.taps; tap += inner) {
       uint64_t delta = 0;
-      for (size_t a = 0; a + 1 < dims_; ++a)
-        delta += uint64_t(offsets_.of(a, prefix * inner)) << packing_.shift[a + 1];
-      match_row(tile, delta, prefix * inner, pairs, counts);
+      for (size_t a = 0; a < last; ++a) delta += uint64_t(offsets_.of(a, tap)) << packing_.shift[a + 1];
+      kernels().match_lines({ins_.list(), outs_.list(), order_.data(), first_[size_t(tile)], first_[size_t(tile) + 1],
+                             tile * kTile, delta, offsets_.low[last], offsets_.step[last], inner,
+                             reinterpret_cast<SparsePair*>(pairs.data() + tap * kTile), kTile, &counts[size_t(tap)]});
     }
   }
 
  private:
-  void match_row(int64_t tile, uint64_t delta, int64_t tap, std::vector<Pair>& pairs,
-                 std::vector<int32_t>& counts) const {
-    const size_t begin = first_[size_t(tile)], end = first_[size_t(tile) + 1];
-    const int64_t inner = offsets_.kernel[dims_ - 1], low = offsets_.low[dims_ - 1], step = offsets_.step[dims_ - 1];
-    const uint64_t below = delta + uint64_t(low >> 6);  // the field's borrow is undone by adding the output's key
-    const int64_t span = (offsets_.high(dims_ - 1) >> 6) - (low >> 6) + 1;
-    const auto before = [](const Line& line, uint64_t key) { return line.key < key; };
-    size_t at = size_t(std::lower_bound(ins_.begin(), ins_.end(), outs_[begin].key + below, before) - ins_.begin());
-    for (size_t o = begin; o < end; ++o) {
-      const uint64_t key = outs_[o].key + below;
-      while (at < ins_.size() && ins_[at].key < key) ++at;
-      if (at == ins_.size()) return;
-      if (ins_[at].key > key + uint64_t(span)) continue;
-      size_t near = at;
-      for (int64_t t = 0; t < inner; ++t) {
-        const int64_t c = low + step * t;
-        const uint64_t wanted = outs_[o].key + delta + uint64_t(c >> 6);
-        while (near < ins_.size() && ins_[near].key < wanted) ++near;
-        int32_t& count = counts[size_t(tap + t)];
-        Pair* to = pairs.data() + (tap + t) * kTile;
-        count = emit(outs_[o], near, wanted, unsigned(c & 63), to, count);
-      }
-    }
-  }
-
-  // Pairs of one line of outputs with the inputs `shift` places behind the start of line `wanted`.
-  int32_t emit(const Line& out, size_t near, uint64_t wanted, unsigned shift, Pair* to, int32_t count) const {
-    const Line *here = nullptr, *behind = nullptr;
-    if (near < ins_.size() && ins_[near].key == wanted) here = &ins_[near++];
-    if (shift && near < ins_.size() && ins_[near].key == wanted + 1) behind = &ins_[near];
-    const int32_t first = int32_t(out.first % kTile);
-    const auto lower = [](unsigned bit) { return (uint64_t{1} << bit) - 1; };
-    uint64_t found = here ? out.mask & (here->mask >> shift) : 0;
-    for (; found; found &= found - 1) {
-      const unsigned bit = unsigned(std::countr_zero(found));
-      const int64_t in = here->first + std::popcount(here->mask & lower(bit + shift));
-      to[count++] = {order_[size_t(in)], first + std::popcount(out.mask & lower(bit))};
-    }
-    found = behind ? out.mask & (behind->mask << (64 - shift)) : 0;
-    for (; found; found &= found - 1) {
-      const unsigned bit = unsigned(std::countr_zero(found));
-      const int64_t in = behind->first + std::popcount(behind->mask & lower(bit + shift - 64));
-      to[count++] = {order_[size_t(in)], first + std::popcount(out.mask & lower(bit))};
-    }
-    return count;
-  }
-
   Offsets offsets_;
   const std::vector<int32_t>& order_;
   size_t dims_;
   Packing packing_;
-  std::vector<Line> ins_, outs_;
-  std::vector<size_t> first_;  // line that opens each tile
+  Lines ins_, outs_;
+  std::vector<int64_t> first_;  // line that opens each tile
 };
 
 // ---- any stride --------------------------------------------------------------------------------------------------

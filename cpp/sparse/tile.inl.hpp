@@ -8,6 +8,8 @@
 
 #include "simd/vec.hpp"
 #include "sparse/kernels.hpp"
+#include "sparse/lines.inl.hpp"
+#include "sparse/rows.inl.hpp"
 
 namespace omniconv::sparse {
 namespace OMNICONV_ISA_NS {
@@ -95,7 +97,7 @@ static void outer(const OuterArgs& args) {
 template <int ROWS>
 static constexpr Kernels make_kernels() {
   static_assert(ROWS <= kMaxRows);
-  return {kWidth, ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}};
+  return {kWidth, ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}, match_lines, spmm};
 }
 
 }  // namespace OMNICONV_ISA_NS

@@ -64,6 +64,33 @@ void grad_weight(const SparseMap& map, nb::handle x, nb::handle grad, int64_t gr
   sparse_grad_weight(map, x_array.view(), g.view(), groups, dw.view());
 }
 
+template <class T>
+using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void multiply(const Vector<int64_t>& indptr, const Vector<int32_t>& indices, const std::vector<nb::object>& factors,
+              int64_t columns, nb::handle x, nb::handle bias, const std::string& activation, float negative_slope,
+              nb::handle out) {
+  const Input x_array(x, "x"), b(bias, "bias");
+  const Output y(out, "out");
+  const int64_t rows = int64_t(indptr.shape(0)) - 1, entries = int64_t(indices.shape(0));
+  CsrView m{indptr.data(), indices.data(), nullptr, nullptr, nullptr, rows, columns, entries};
+  const std::tuple<const char*, const float**, int64_t> targets[] = {
+      {"values", &m.values, entries}, {"row_scale", &m.row_scale, rows}, {"column_scale", &m.column_scale, columns}};
+  std::vector<Vector<float>> kept;
+  for (size_t i = 0; i < 3; ++i) {
+    if (factors[i].is_none()) continue;
+    kept.push_back(nb::cast<Vector<float>>(factors[i]));
+    const auto& [name, to, size] = targets[i];
+    if (int64_t(kept.back().shape(0)) != size)
+      throw Error(Code::invalid_argument, std::string(name) + " has " + std::to_string(kept.back().shape(0)) +
+                                              " elements; expected are " + std::to_string(size));
+    *to = kept.back().data();
+  }
+  const Activation a = parse_activation(activation);
+  nb::gil_scoped_release release;
+  spmm(m, x_array.view(), b.view(), a, negative_slope, y.view());
+}
+
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
@@ -110,6 +137,8 @@ void bind_sparse(nb::module_& m) {
         nb::arg("negative_slope"), nb::arg("out"));
   m.def("sparse_grad_weight", &grad_weight, nb::arg("map"), nb::arg("features"), nb::arg("grad"), nb::arg("groups"),
         nb::arg("out"));
+  m.def("spmm", &multiply, nb::arg("indptr"), nb::arg("indices"), nb::arg("factors"), nb::arg("columns"), nb::arg("x"),
+        nb::arg("bias").none(), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
 }
 
 }  // namespace omniconv::bindings

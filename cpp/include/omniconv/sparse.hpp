@@ -107,4 +107,17 @@ OMNICONV_API void sparse_convolve(const SparseMap& map, const TensorView& x, con
 OMNICONV_API void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorView& g, int64_t groups,
                                      const TensorView& dw);
 
+// A matrix in CSR: row i has the columns indices[begin[i]] to indices[begin[i + 1] - 1], and element e is
+// row_scale[i] * values[e] * column_scale[indices[e]], where what is null is 1.
+struct CsrView {
+  const int64_t* begin = nullptr;
+  const int32_t* indices = nullptr;
+  const float *values = nullptr, *row_scale = nullptr, *column_scale = nullptr;
+  int64_t rows = 0, columns = 0, entries = 0;
+};
+
+// y = activation(matrix x + bias), float32; each sum in the order of the entries. bias [width] may be undefined.
+OMNICONV_API void spmm(const CsrView& matrix, const TensorView& x, const TensorView& bias, Activation activation,
+                       float negative_slope, const TensorView& y);
+
 }  // namespace omniconv
