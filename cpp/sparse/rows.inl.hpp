@@ -10,6 +10,8 @@
 namespace omniconv::sparse {
 namespace OMNICONV_ISA_NS {
 
+using namespace omniconv::OMNICONV_ISA_NS;
+
 template <int PANEL, bool FULL>
 static OMNICONV_INLINE void spmm_strip(const SpmmArgs& a, int64_t row, int64_t column, int tail) {
   f32 acc[PANEL];

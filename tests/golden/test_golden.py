@@ -18,6 +18,7 @@ FFT_CONV = sorted(FOLDER.glob("fft_conv/*.npz"))
 LONG_KERNELS = [path for name in ("hyena", "long_conv", "sgconv") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
+SPARSE = [path for name in ("dagnn", "e3dsnn", "invgc") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
 
@@ -113,6 +114,13 @@ def test_vmf(path):
         unit = np.spacing(np.abs(high)) if name in VMF_ULPS else np.maximum(1, np.abs(high))
         worst = (error / unit).max()
         assert worst <= {**VMF_MIXED, **VMF_ULPS}[name], f"{name}: {worst}"
+
+
+@pytest.mark.parametrize("path", SPARSE, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_sparse(path, isa):
+    outputs = cases.run(path)
+    assert set(outputs) == set(seeded.load(path).outputs)
+    check(path, outputs, 1e-5)
 
 
 def test_seeded_values_are_those_of_the_format():

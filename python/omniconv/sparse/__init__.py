@@ -1,4 +1,4 @@
-"""Convolution over the occupied sites of a grid: sparse voxels, submanifold, strided, transposed and inverse.
+"""Convolution over the occupied sites of a grid, submanifold, strided, transposed and inverse; and over graphs.
 
 A `SparseTensor` is a list of sites and a row of features for each. Every operation equals the dense one with the same
 padding on the densified tensor, restricted to the sites of the output. The method, kernel maps of sites and taps, is
@@ -6,8 +6,10 @@ that of B. Graham and L. van der Maaten, "Submanifold sparse convolutional netwo
 """
 
 from omniconv.sparse.conv import SparsePlan, conv, conv_grad_input, conv_grad_weight, plan
+from omniconv.sparse.graph import Graph, dagnn_propagate, gcn_norm, inverse_graph_conv, spmm
 from omniconv.sparse.tensor import SparseTensor, from_dense, from_points
 
 __all__ = [
-    "SparsePlan", "SparseTensor", "conv", "conv_grad_input", "conv_grad_weight", "from_dense", "from_points", "plan",
+    "Graph", "SparsePlan", "SparseTensor", "conv", "conv_grad_input", "conv_grad_weight", "dagnn_propagate",
+    "from_dense", "from_points", "gcn_norm", "inverse_graph_conv", "plan", "spmm",
 ]  # fmt: skip
