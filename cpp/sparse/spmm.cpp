@@ -21,15 +21,24 @@ void check(const CsrView& m, const TensorView& x, const TensorView& y) {
     if (m.begin[i + 1] < m.begin[i]) fail("indptr descends at row " + std::to_string(i));
   if (m.begin[m.rows] != m.entries)
     fail("indptr ends with " + std::to_string(m.begin[m.rows]) + ", and indices has " + std::to_string(m.entries));
-  for (int64_t e = 0; e < m.entries; ++e)
-    if (m.indices[e] < 0 || m.indices[e] >= m.columns)
-      fail("indices holds " + std::to_string(m.indices[e]) + "; allowed are 0 to " + std::to_string(m.columns - 1));
   if (x.ndim != 2) fail("x has " + std::to_string(x.ndim) + " axes; expected are 2");
   require_shape(x, "x", {m.columns, x.shape[1]});
   require_shape(y, "out", {m.rows, x.shape[1]});
   for (const auto& [v, name] : {std::pair{&x, "x"}, std::pair{&y, "out"}})
     if (v->dtype != DType::float32) throw Error(Code::type_error, std::string(name) + " is not float32");
   if (y.strides[1] != 1 && y.shape[1] > 1) fail("out must have adjacent columns");
+}
+
+// Of the entries of a task, just before they are used: a pass of its own took a tenth of the time at 16 columns.
+void check_indices(const CsrView& m, int64_t first, int64_t last) {
+  int32_t low = 0, high = -1;
+  for (int64_t e = m.begin[first]; e < m.begin[last]; ++e) {
+    low = m.indices[e] < low ? m.indices[e] : low;
+    high = m.indices[e] > high ? m.indices[e] : high;
+  }
+  if (low < 0 || high >= m.columns)
+    throw Error(Code::invalid_argument, "indices holds " + std::to_string(low < 0 ? low : high) +
+                                            "; allowed are 0 to " + std::to_string(m.columns - 1));
 }
 
 }  // namespace
@@ -55,6 +64,7 @@ void spmm(const CsrView& m, const TensorView& x, const TensorView& bias, Activat
   first.push_back(m.rows);
   parallel_for(int64_t(first.size()) - 1, [&](int64_t task, int) {
     const int64_t begin = first[size_t(task)], end = first[size_t(task) + 1];
+    check_indices(m, begin, end);
     float* out = static_cast<float*>(y.data);
     SpmmArgs a{m.begin, m.indices, m.values, m.row_scale, m.column_scale, rows.data(), rows.step(), out, y.strides[0],
                width, m.rows, begin, end};

@@ -91,6 +91,30 @@ void multiply(const Vector<int64_t>& indptr, const Vector<int32_t>& indices, con
   spmm(m, x_array.view(), b.view(), a, negative_slope, y.view());
 }
 
+SparsePool parse_pool(const std::string& text) {
+  if (text == "max") return SparsePool::max;
+  if (text == "sum") return SparsePool::sum;
+  if (text == "avg") return SparsePool::mean;
+  throw Error(Code::invalid_argument, "mode is '" + text + "'; allowed are 'max', 'sum', 'avg'");
+}
+
+void pool(const SparseMap& map, const std::string& mode, nb::handle x, nb::handle out) {
+  const Input x_array(x, "features");
+  const Output y(out, "out");
+  const SparsePool how = parse_pool(mode);
+  nb::gil_scoped_release release;
+  sparse_pool(map, how, x_array.view(), y.view());
+}
+
+void pool_grad(const SparseMap& map, const SparseMap& adjoint, const std::string& mode, nb::handle x, nb::handle grad,
+               nb::handle out) {
+  const Input x_array(x, "features"), g(grad, "grad");
+  const Output dx(out, "out");
+  const SparsePool how = parse_pool(mode);
+  nb::gil_scoped_release release;
+  sparse_pool_grad(map, adjoint, how, x_array.view(), g.view(), dx.view());
+}
+
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
@@ -137,6 +161,9 @@ void bind_sparse(nb::module_& m) {
         nb::arg("negative_slope"), nb::arg("out"));
   m.def("sparse_grad_weight", &grad_weight, nb::arg("map"), nb::arg("features"), nb::arg("grad"), nb::arg("groups"),
         nb::arg("out"));
+  m.def("sparse_pool", &pool, nb::arg("map"), nb::arg("mode"), nb::arg("features"), nb::arg("out"));
+  m.def("sparse_pool_grad", &pool_grad, nb::arg("map"), nb::arg("adjoint"), nb::arg("mode"), nb::arg("features"),
+        nb::arg("grad"), nb::arg("out"));
   m.def("spmm", &multiply, nb::arg("indptr"), nb::arg("indices"), nb::arg("factors"), nb::arg("columns"), nb::arg("x"),
         nb::arg("bias").none(), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
 }

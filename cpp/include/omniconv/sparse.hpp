@@ -107,6 +107,14 @@ OMNICONV_API void sparse_convolve(const SparseMap& map, const TensorView& x, con
 OMNICONV_API void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorView& g, int64_t groups,
                                      const TensorView& dw);
 
+// y[o] = the largest, or the sum, or the mean, over the input sites that output o meets; 0 where it meets none. float32.
+enum class SparsePool { max, sum, mean };
+OMNICONV_API void sparse_pool(const SparseMap& map, SparsePool pool, const TensorView& x, const TensorView& y);
+
+// dx, the gradient of sum(y * g) by x. That of a maximum goes to the first tap that has it; `x` is read for max alone.
+OMNICONV_API void sparse_pool_grad(const SparseMap& map, const SparseMap& adjoint, SparsePool pool, const TensorView& x,
+                                   const TensorView& g, const TensorView& dx);
+
 // A matrix in CSR: row i has the columns indices[begin[i]] to indices[begin[i + 1] - 1], and element e is
 // row_scale[i] * values[e] * column_scale[indices[e]], where what is null is 1.
 struct CsrView {
