@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/thread_pool.hpp"
+#include "core/workspace.hpp"
 #include "sparse/kernels.hpp"
 #include "sparse/keys.hpp"
 
@@ -22,10 +23,17 @@ constexpr int64_t kTile = SparseMap::kTile;
 
 static_assert(sizeof(SparsePair) == sizeof(Pair));
 
+// Memory for as many lines as there are sites is the thread's own, kept between maps: that of a sweep, fetched page by
+// page from the system each time, took as long as a third of the merging.
 struct Lines {
-  std::vector<uint64_t> keys, masks;
-  std::vector<int64_t> first;
-  LineList list() const { return {keys.data(), masks.data(), first.data(), int64_t(keys.size())}; }
+  uint64_t *keys, *masks;
+  int64_t* first;
+  int64_t count = 0;
+
+  static size_t bytes(int64_t sites) { return size_t(sites) * 3 * sizeof(int64_t); }
+  Lines(void* memory, int64_t sites)
+      : keys(static_cast<uint64_t*>(memory)), masks(keys + sites), first(reinterpret_cast<int64_t*>(masks + sites)) {}
+  LineList list() const { return {keys, masks, first, count}; }
 };
 
 // The taps' offsets c: in = stride * out + c, per axis.
@@ -70,24 +78,22 @@ void find_ranges(const SparseSites& in, const SparseSites& out, const SparseWind
   }
 }
 
-void gather(Tile& tile, std::vector<Pair>& pairs, const std::vector<int32_t>& counts) {
+void gather(Tile& tile, const Pair* pairs, const std::vector<int32_t>& counts) {
   const size_t taps = counts.size();
   tile.begin.resize(taps + 1);
   int64_t total = 0;
   for (size_t t = 0; t < taps; ++t) tile.begin[t] = int32_t(total), total += counts[t];
   tile.begin[taps] = int32_t(total);
-  tile.pairs.resize(size_t(total));
+  tile.pairs.reserve(size_t(total));
   for (size_t t = 0; t < taps; ++t)
-    std::copy_n(pairs.begin() + ptrdiff_t(t) * kTile, counts[t], tile.pairs.begin() + tile.begin[t]);
+    tile.pairs.insert(tile.pairs.end(), pairs + int64_t(t) * kTile, pairs + int64_t(t) * kTile + counts[t]);
 }
 
 // ---- stride 1 ----------------------------------------------------------------------------------------------------
 
-Lines cut_lines(const SparseSites& sites, const Packing& prefix, int64_t last_low, bool at_tiles) {
+void cut_lines(const SparseSites& sites, const Packing& prefix, int64_t last_low, bool at_tiles, Lines& lines) {
   const int columns = 1 + sites.dims();
-  Lines lines;
-  for (auto* v : {&lines.keys, &lines.masks}) v->reserve(size_t(sites.rows()));
-  lines.first.reserve(size_t(sites.rows()));
+  int64_t at = -1;
   for (int64_t i = 0; i < sites.rows(); ++i) {
     const int32_t* site = &sites.coords()[size_t(sites.order()[size_t(i)]) * size_t(columns)];
     const uint64_t last = uint64_t(site[columns - 1] - last_low);
@@ -95,20 +101,25 @@ Lines cut_lines(const SparseSites& sites, const Packing& prefix, int64_t last_lo
     std::copy_n(site, columns - 1, reduced);
     reduced[columns - 1] = int32_t(last >> 6);
     const uint64_t key = prefix.key(reduced);
-    if (i == 0 || lines.keys.back() != key || (at_tiles && i % kTile == 0)) {
-      lines.keys.push_back(key);
-      lines.masks.push_back(0);
-      lines.first.push_back(i);
+    if (at < 0 || lines.keys[at] != key || (at_tiles && i % kTile == 0)) {
+      ++at;
+      lines.keys[at] = key, lines.masks[at] = 0, lines.first[at] = i;
     }
-    lines.masks.back() |= uint64_t{1} << (last & 63);
+    lines.masks[at] |= uint64_t{1} << (last & 63);
   }
-  return lines;
+  lines.count = at + 1;
 }
 
 class LineMatcher {
  public:
   LineMatcher(const SparseSites& in, const SparseSites& out, const SparseWindow& w, const Offsets& offsets)
-      : offsets_(offsets), order_(in.order()), dims_(size_t(in.dims())), packing_(nullptr, 0) {
+      : offsets_(offsets),
+        order_(in.order()),
+        dims_(size_t(in.dims())),
+        packing_(nullptr, 0),
+        memory_(Lines::bytes(in.rows() + out.rows())),
+        ins_(memory_.data(), in.rows()),
+        outs_(static_cast<char*>(memory_.data()) + Lines::bytes(in.rows()), out.rows()) {
     Range ranges[kMaxColumns];
     find_ranges(in, out, w, offsets, ranges);
     Range& last = ranges[dims_];
@@ -118,18 +129,18 @@ class LineMatcher {
     packing_ = Packing(ranges, int(dims_) + 1);
     parallel_for(2, [&](int64_t outs, int) {
       if (outs)
-        outs_ = cut_lines(out, packing_, last_low, true);
+        cut_lines(out, packing_, last_low, true, outs_);
       else
-        ins_ = cut_lines(in, packing_, last_low, false);
+        cut_lines(in, packing_, last_low, false, ins_);
     });
     const size_t tiles = size_t((out.rows() + kTile - 1) / kTile);
     first_.reserve(tiles + 1);
-    for (size_t i = 0; i < outs_.first.size(); ++i)
-      if (outs_.first[i] % kTile == 0) first_.push_back(int64_t(i));
-    first_.push_back(int64_t(outs_.first.size()));
+    for (int64_t i = 0; i < outs_.count; ++i)
+      if (outs_.first[i] % kTile == 0) first_.push_back(i);
+    first_.push_back(outs_.count);
   }
 
-  void match(int64_t tile, std::vector<Pair>& pairs, std::vector<int32_t>& counts) const {
+  void match(int64_t tile, Pair* pairs, std::vector<int32_t>& counts) const {
     const size_t last = dims_ - 1;
     const int64_t inner = offsets_.kernel[last];
     std::fill(counts.begin(), counts.end(), 0);
@@ -138,7 +149,7 @@ class LineMatcher {
       for (size_t a = 0; a < last; ++a) delta += uint64_t(offsets_.of(a, tap)) << packing_.shift[a + 1];
       kernels().match_lines({ins_.list(), outs_.list(), order_.data(), first_[size_t(tile)], first_[size_t(tile) + 1],
                              tile * kTile, delta, offsets_.low[last], offsets_.step[last], inner,
-                             reinterpret_cast<SparsePair*>(pairs.data() + tap * kTile), kTile, &counts[size_t(tap)]});
+                             reinterpret_cast<SparsePair*>(pairs + tap * kTile), kTile, &counts[size_t(tap)]});
     }
   }
 
@@ -147,6 +158,7 @@ class LineMatcher {
   const std::vector<int32_t>& order_;
   size_t dims_;
   Packing packing_;
+  ScopedWorkspace memory_;
   Lines ins_, outs_;
   std::vector<int64_t> first_;  // line that opens each tile
 };
@@ -172,13 +184,13 @@ class KeyMatcher {
     }
   }
 
-  void match(int64_t tile, std::vector<Pair>& pairs, std::vector<int32_t>& counts) const {
+  void match(int64_t tile, Pair* pairs, std::vector<int32_t>& counts) const {
     const size_t begin = size_t(tile * kTile), end = std::min(outs_.size(), begin + size_t(kTile));
     std::fill(counts.begin(), counts.end(), 0);
     for (int64_t tap = 0; tap < offsets_.taps; ++tap) {
       uint64_t delta = 0;
       for (size_t a = 0; a < dims_; ++a) delta += uint64_t(offsets_.of(a, tap)) << packing_.shift[a + 1];
-      Pair* to = pairs.data() + tap * kTile;
+      Pair* to = pairs + tap * kTile;
       int32_t count = 0;
       size_t at = size_t(std::lower_bound(ins_.begin(), ins_.end(), outs_[begin] + delta) - ins_.begin());
       for (size_t o = begin; o < end && at < ins_.size(); ++o) {
@@ -203,7 +215,8 @@ void match_tiles(const Matcher& matcher, int64_t taps, std::vector<Tile>& tiles)
   // A thread takes runs of tiles, so that its scratch is laid out once for many.
   constexpr int64_t kRun = 8;
   parallel_for((int64_t(tiles.size()) + kRun - 1) / kRun, [&](int64_t run, int) {
-    std::vector<Pair> pairs(size_t(taps * kTile));
+    const ScopedWorkspace scratch(size_t(taps * kTile) * sizeof(Pair));
+    Pair* pairs = static_cast<Pair*>(scratch.data());
     std::vector<int32_t> counts(static_cast<size_t>(taps));
     for (int64_t i = run * kRun; i < std::min(int64_t(tiles.size()), (run + 1) * kRun); ++i) {
       matcher.match(i, pairs, counts);

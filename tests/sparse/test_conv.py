@@ -94,7 +94,10 @@ def test_channels_and_groups(ins, outs, groups, isa):
     dx = sparse.conv_grad_input(g.astype(np.float32), w.astype(np.float32), plan, groups=groups)
     dw = sparse.conv_grad_weight(g.astype(np.float32), x.astype(np.float32), w.shape, plan, groups=groups)
     y = sparse.conv(tensor.replace(x), w, groups=groups, plan=plan).features
-    wide = sparse.conv_grad_input(g, w, plan, groups=groups), sparse.conv_grad_weight(g, x, w.shape, plan, groups=groups)
+    wide = (
+        sparse.conv_grad_input(g, w, plan, groups=groups),
+        sparse.conv_grad_weight(g, x, w.shape, plan, groups=groups),
+    )
     assert np.isclose((y * g).sum(), (wide[0] * x).sum()) and np.isclose((y * g).sum(), (wide[1] * w).sum())
     assert error(dx, wide[0]) < 1e-6 and error(dw, wide[1]) < 1e-6
 

@@ -17,7 +17,12 @@ def graph(rng, rows, columns, entries, values=True, scales=True):
     indptr = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=rows))])
     one = lambda n, wanted: rng.standard_normal(n) if wanted else None  # noqa: E731
     return sparse.Graph(
-        indptr, rng.integers(0, columns, entries), one(entries, values), columns, one(rows, scales), one(columns, scales)
+        indptr,
+        rng.integers(0, columns, entries),
+        one(entries, values),
+        columns,
+        one(rows, scales),
+        one(columns, scales),
     )
 
 
@@ -61,7 +66,10 @@ def test_normalised_graph():
     assert np.allclose(found.dense(), d[:, None] * plain * d, atol=1e-7) and found.values is None
     weighted = sparse.Graph(a.indptr, a.indices, [1, 1, 1, 1])
     assert np.allclose(sparse.gcn_norm(weighted).dense(), found.dense())
-    assert sparse.gcn_norm(sparse.Graph([0, 0, 0], np.zeros(0, int)), add_self_loops=False).dense().tolist() == [[0, 0]] * 2
+    assert (
+        sparse.gcn_norm(sparse.Graph([0, 0, 0], np.zeros(0, int)), add_self_loops=False).dense().tolist()
+        == [[0, 0]] * 2
+    )
 
 
 def test_dagnn_by_hand():
@@ -111,7 +119,9 @@ BAD = {
     "edge_index holds": lambda: sparse.Graph.from_edges([[0], [3]], 3),
     "edge_index has": lambda: sparse.Graph.from_edges([[0, 1]], 3),
     "topk is 0": lambda: sparse.inverse_graph_conv(X, X, 1.0, topk=0),
-    "steps is -1": lambda: sparse.dagnn_propagate(sparse.Graph([0, 0, 0, 0], [0][:0] or np.zeros(0, int)), X, X[0], steps=-1),
+    "steps is -1": lambda: sparse.dagnn_propagate(
+        sparse.Graph([0, 0, 0, 0], [0][:0] or np.zeros(0, int)), X, X[0], steps=-1
+    ),
 }
 
 

@@ -23,7 +23,8 @@ def test_dense_and_back():
 
 
 @pytest.mark.parametrize(
-    ("how", "row"), [("first", [0, 1]), ("last", [6, 7]), ("sum", [10, 13]), ("mean", [10 / 3, 13 / 3]), ("max", [6, 7])]
+    ("how", "row"),
+    [("first", [0, 1]), ("last", [6, 7]), ("sum", [10, 13]), ("mean", [10 / 3, 13 / 3]), ("max", [6, 7])],
 )
 def test_duplicates(how, row):
     coords = np.array([[0, 9], [0, 1], [0, 9], [0, 9]])

@@ -87,7 +87,9 @@ def _out_shape(shape: tuple[int, ...] | None, window: tuple, mode: str) -> tuple
     for n, k, s, p, d in zip(shape, *window, strict=True):
         size = (n - 1) * s - 2 * p + d * (k - 1) + 1 if mode == "transposed" else (n + 2 * p - d * (k - 1) - 1) // s + 1
         if size < 1:
-            raise ValueError(f"spatial_shape {shape} is smaller than the kernel: an axis of the output has {size} places")
+            raise ValueError(
+                f"spatial_shape {shape} is smaller than the kernel: an axis of the output has {size} places"
+            )
         out.append(size)
     return tuple(out)
 
@@ -279,9 +281,7 @@ def conv(
     return tensor_of(chosen, like_numpy(y, like) if out is None else out, st.batch_size)
 
 
-def conv_grad_input(
-    grad: Any, weight: Any, plan: SparsePlan, *, groups: int = 1, weight_layout: str = "oidhw"
-) -> Any:
+def conv_grad_input(grad: Any, weight: Any, plan: SparsePlan, *, groups: int = 1, weight_layout: str = "oidhw") -> Any:
     """Gradient of sum(y * grad) by the features: [N, Ci] for grad [M, Co], y = conv(..., plan=plan)."""
     like = describe(grad, "grad")
     dims = len(plan.kernel_size)

@@ -49,8 +49,7 @@ class Graph:
         self.indices = np.ascontiguousarray(wide, dtype=np.int32)
         self.columns = len(self.indptr) - 1 if columns is None else int(columns)
         self.values, self.row_scale, self.column_scale = (
-            None if a is None else np.ascontiguousarray(a, dtype=np.float32)
-            for a in (values, row_scale, column_scale)
+            None if a is None else np.ascontiguousarray(a, dtype=np.float32) for a in (values, row_scale, column_scale)
         )
 
     @property
@@ -63,7 +62,9 @@ class Graph:
         """From [2, E] integers, sources and targets. Edges of a target are in the order of their sources."""
         edges = np.asarray(edge_index)
         if edges.ndim != 2 or len(edges) != 2 or edges.dtype.kind not in "iu":
-            raise ValueError(f"edge_index has shape {edges.shape} and dtype {edges.dtype}; expected are integers (2, E)")
+            raise ValueError(
+                f"edge_index has shape {edges.shape} and dtype {edges.dtype}; expected are integers (2, E)"
+            )
         if edges.size and (edges.min() < 0 or edges.max() >= nodes):
             raise ValueError(f"edge_index holds {edges.min()} to {edges.max()}; allowed are 0 to {nodes - 1}")
         order = np.lexsort(edges)
