@@ -54,8 +54,7 @@ void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorV
       for (int64_t tap = 0; tap < map.taps(); ++tap) at(dw, o, k, tap) = 0;
   each_pair(map, [&](int64_t in, int64_t out, int64_t tap) {
     for (int64_t o = 0; o < outs; ++o)
-      for (int64_t k = 0; k < ins; ++k)
-        at(dw, o, k, tap) += at(x, in, o / (outs / groups) * ins + k) * at(g, out, o);
+      for (int64_t k = 0; k < ins; ++k) at(dw, o, k, tap) += at(x, in, o / (outs / groups) * ins + k) * at(g, out, o);
   });
 }
 

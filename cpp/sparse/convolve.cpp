@@ -1,8 +1,8 @@
 // sparse/convolve.cpp -- forward: a tile of outputs stays in cache while the taps pass
 //
 // A task is a tile of 512 outputs times 64 columns: 128 KiB of sums. Under each tap the rows that have a partner there
-// are multiplied six or so at a time, so no work is spent on absent pairs, nothing is gathered to memory, and one thread
-// owns an output from its first tap to its epilogue.
+// are multiplied six or so at a time, so no work is spent on absent pairs, nothing is gathered to memory, and one
+// thread owns an output from its first tap to its epilogue.
 #include <algorithm>
 #include <cstring>
 
@@ -19,7 +19,8 @@ namespace {
 constexpr int64_t kColumns = 64;
 constexpr int64_t kBlock = 256;  // terms of a chain: bounds the rounding of long sums, and 16 KiB of weights fit L1
 
-// Weights of one group as the tiles read them: [column panel][tap][Ci][panel lanes], the last panel as narrow as can be.
+// Weights of one group as the tiles read them: [column panel][tap][Ci][panel lanes], the last panel as narrow as can
+// be.
 class Packed {
  public:
   Packed(const TensorView& w, const Sizes& s, int64_t group, int lanes) : lanes_(lanes), in_(s.in_channels) {
@@ -158,7 +159,8 @@ void sparse_convolve(const SparseMap& map, const TensorView& x, const TensorView
     f.scale = e.scale.defined() ? static_cast<const float*>(scale.data()) + first : nullptr;
     f.activation = e.activation;
     f.negative_slope = e.negative_slope;
-    convolve_group({map, kernel, packed, rows.data() + g * s.in_channels, rows.step(), s.in_channels, f, s.out_channels});
+    convolve_group(
+        {map, kernel, packed, rows.data() + g * s.in_channels, rows.step(), s.in_channels, f, s.out_channels});
   }
 }
 

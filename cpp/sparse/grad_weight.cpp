@@ -1,7 +1,8 @@
 // sparse/grad_weight.cpp -- gradient of the weights: per tap, a sum of outer products over its pairs
 //
-// A task is a tap times a run of tiles. Within a tile the rows of a tap, some 60 pairs of two rows, stay in L2 while the
-// register tiles pass over them. Each run has sums of its own, added in order in the end, so threads change nothing.
+// A task is a tap times a run of tiles. Within a tile the rows of a tap, some 60 pairs of two rows, stay in L2 while
+// the register tiles pass over them. Each run has sums of its own, added in order in the end, so threads change
+// nothing.
 #include <algorithm>
 #include <cstring>
 

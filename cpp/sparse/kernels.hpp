@@ -51,8 +51,8 @@ struct LineArgs {
   int32_t* counts;
 };
 
-// y[i - first] = row_scale[i] * sum_e values[e] column_scale[columns[e]] x[columns[e]] for rows first <= i < last; what is
-// null is 1. Columns of y beyond `width` are not written.
+// y[i - first] = row_scale[i] * sum_e values[e] column_scale[columns[e]] x[columns[e]] for rows first <= i < last; what
+// is null is 1. Columns of y beyond `width` are not written.
 struct SpmmArgs {
   const int64_t* begin;
   const int32_t* columns;
@@ -64,9 +64,9 @@ struct SpmmArgs {
 };
 
 struct Kernels {
-  int lanes;                          // floats per vector
-  int rows;                           // of the largest outer tile
-  void (*tile[3])(const TileArgs&);   // [vectors per panel], from 1
+  int lanes;                           // floats per vector
+  int rows;                            // of the largest outer tile
+  void (*tile[3])(const TileArgs&);    // [vectors per panel], from 1
   void (*outer[3])(const OuterArgs&);  // likewise; only the last vector may be partial
   void (*match_lines)(const LineArgs&);
   void (*spmm)(const SpmmArgs&);

@@ -35,8 +35,8 @@ struct Packing {
       bits += int(std::bit_width(uint64_t(ranges[c].high - ranges[c].low)));
     }
     if (bits > 64)
-      throw Error(Code::not_supported, "coords span " + std::to_string(bits) +
-                                           " bits, with what the window adds; at most 64 are supported");
+      throw Error(Code::not_supported,
+                  "coords span " + std::to_string(bits) + " bits, with what the window adds; at most 64 are supported");
   }
 
   uint64_t key(const int32_t* site) const {

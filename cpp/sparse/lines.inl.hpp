@@ -1,7 +1,7 @@
 // sparse/lines.inl.hpp -- partners of lines of sites under the taps of one row of a kernel
 //
-// An ISA unit because of one instruction: a site's row is its line's first one and the number of bits below its own, and
-// the x86-64 baseline counts bits by a call.
+// An ISA unit because of one instruction: a site's row is its line's first one and the number of bits below its own,
+// and the x86-64 baseline counts bits by a call.
 #pragma once
 
 #include "simd/vec.hpp"

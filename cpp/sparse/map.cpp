@@ -1,10 +1,10 @@
 // sparse/map.cpp -- which rows meet under which tap
 //
-// Stride 1: the last axis is cut into lines of 64 places, a line being a key and a mask of the places that are occupied.
-// Shifting the sorted lines by a tap keeps their order, so a merge finds the partner of each; one AND of two masks is
-// then all the pairs of a line. A sweep of a LiDAR has 6 pairs per site among 27 taps: the cost is that of 9 merges over
-// the lines and of the pairs that exist, not of 27 lookups per site.
-// Other strides: a merge of the keys of the outputs, scaled, with those of the inputs for each tap.
+// Stride 1: the last axis is cut into lines of 64 places, a line being a key and a mask of the places that are
+// occupied. Shifting the sorted lines by a tap keeps their order, so a merge finds the partner of each; one AND of two
+// masks is then all the pairs of a line. A sweep of a LiDAR has 6 pairs per site among 27 taps: the cost is that of 9
+// merges over the lines and of the pairs that exist, not of 27 lookups per site. Other strides: a merge of the keys of
+// the outputs, scaled, with those of the inputs for each tap.
 #include <algorithm>
 #include <string>
 
@@ -227,8 +227,8 @@ void match_tiles(const Matcher& matcher, int64_t taps, std::vector<Tile>& tiles)
 
 void check(const SparseSites& in, const SparseSites& out, const SparseWindow& w) {
   if (in.dims() != out.dims())
-    throw Error(Code::invalid_argument, "the output has " + std::to_string(out.dims()) + " axes and the input " +
-                                            std::to_string(in.dims()));
+    throw Error(Code::invalid_argument,
+                "the output has " + std::to_string(out.dims()) + " axes and the input " + std::to_string(in.dims()));
   for (const SparseSites* sites : {&in, &out})
     if (sites->distinct() != sites->rows())
       throw Error(Code::invalid_argument, "coords hold " + std::to_string(sites->rows() - sites->distinct()) +
@@ -259,8 +259,8 @@ SparseMap::SparseMap(SharedSites in, SharedSites out, const SparseWindow& window
   const sparse::Offsets offsets(window, in_->dims());
   taps_ = offsets.taps;
   tiles_.resize(size_t((out_->rows() + kTile - 1) / kTile));
-  const bool unit = std::all_of(window.stride.begin(), window.stride.begin() + in_->dims(),
-                                [](int64_t s) { return s == 1; });
+  const bool unit =
+      std::all_of(window.stride.begin(), window.stride.begin() + in_->dims(), [](int64_t s) { return s == 1; });
   if (unit)
     sparse::match_tiles(sparse::LineMatcher(*in_, *out_, window, offsets), taps_, tiles_);
   else
@@ -304,7 +304,8 @@ SparseMap SparseMap::adjoint() const {
   parallel_for(taps_, [&](int64_t t, int) {
     std::vector<int32_t> next(map.tiles_.size());
     for (size_t i = 0; i < next.size(); ++i) next[i] = map.tiles_[i].begin[size_t(t)];
-    each(size_t(t), [&](Tile& tile, Pair pair) { tile.pairs[size_t(next[size_t(&tile - map.tiles_.data())]++)] = pair; });
+    each(size_t(t),
+         [&](Tile& tile, Pair pair) { tile.pairs[size_t(next[size_t(&tile - map.tiles_.data())]++)] = pair; });
   });
   return map;
 }

@@ -17,8 +17,7 @@ void check(const SparseMap& map, const TensorView& x, const TensorView& y, const
     throw Error(Code::invalid_argument, "features have " + std::to_string(x.ndim) + " axes; expected are 2");
   require_shape(x, "features", {map.in()->rows(), x.shape[1]});
   require_shape(y, y_name, {map.out()->rows(), x.shape[1]});
-  if (x.dtype != DType::float32)
-    throw Error(Code::type_error, "features have dtype float64; pooling supports float32");
+  if (x.dtype != DType::float32) throw Error(Code::type_error, "features have dtype float64; pooling supports float32");
   require_dtype(y, y_name, x.dtype);
 }
 

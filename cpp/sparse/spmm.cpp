@@ -66,8 +66,8 @@ void spmm(const CsrView& m, const TensorView& x, const TensorView& bias, Activat
     const int64_t begin = first[size_t(task)], end = first[size_t(task) + 1];
     check_indices(m, begin, end);
     float* out = static_cast<float*>(y.data);
-    SpmmArgs a{m.begin, m.indices, m.values, m.row_scale, m.column_scale, rows.data(), rows.step(), out, y.strides[0],
-               width, m.rows, begin, end};
+    SpmmArgs a{m.begin, m.indices,    m.values, m.row_scale, m.column_scale, rows.data(), rows.step(),
+               out,     y.strides[0], width,    m.rows,      begin,          end};
     a.y = out + begin * y.strides[0];
     if (plain) return kernels().spmm(a);
     constexpr int64_t kBlock = 32;  // rows that go from sums to results while they are in L1

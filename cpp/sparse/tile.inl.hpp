@@ -97,7 +97,8 @@ static void outer(const OuterArgs& args) {
 template <int ROWS>
 static constexpr Kernels make_kernels() {
   static_assert(ROWS <= kMaxRows);
-  return {kWidth, ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}, match_lines, spmm};
+  return {kWidth,      ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>},
+          match_lines, spmm};
 }
 
 }  // namespace OMNICONV_ISA_NS

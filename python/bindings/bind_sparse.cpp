@@ -127,9 +127,8 @@ void bind_sparse(nb::module_& m) {
              return owned(std::vector<int32_t>(s.coords()), {size_t(s.rows()), size_t(s.dims()) + 1});
            })
       .def("order", [](const SparseSites& s) { return owned(std::vector<int32_t>(s.order()), {size_t(s.rows())}); })
-      .def("starts", [](const SparseSites& s) {
-        return owned(std::vector<int64_t>(s.starts()), {size_t(s.distinct()) + 1});
-      });
+      .def("starts",
+           [](const SparseSites& s) { return owned(std::vector<int64_t>(s.starts()), {size_t(s.distinct()) + 1}); });
   m.def("sparse_sites", &make_sites, nb::arg("coords"));
   m.def(
       "sparse_reached",

@@ -63,10 +63,10 @@ def test_width_of_keys(bits):
     assert sparse.conv(tensor, w).features.ravel().tolist() == [1, 2, 1, 2]
     if bits == 31:
         return
-    with pytest.raises(NotImplementedError, match="coords span .* bits"):  # two columns and what the window adds
+    with pytest.raises(NotImplementedError, match=r"coords span .* bits"):  # two columns and what the window adds
         sparse.conv(tensor, w, mode="strided", stride=2, padding=1)
     with pytest.raises(NotImplementedError, match="coords span 65 bits"):
-        sparse.SparseTensor(coords + [[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]], np.ones((4, 1), np.float32))
+        sparse.SparseTensor(coords + np.eye(4, 3, dtype=int), np.ones((4, 1), np.float32), on_duplicate="sum")
 
 
 def tensor(**how):

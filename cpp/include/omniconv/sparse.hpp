@@ -1,7 +1,7 @@
 // omniconv/sparse.hpp -- convolution over the occupied sites of a grid: describe, map, run
 //
-// A sparse tensor is a list of sites (batch, x_1 .. x_D), D = 1..4, and a row of features for each. Convolution of it is
-// the dense convolution with the same padding, restricted to the output's sites. What depends on the sites alone is
+// A sparse tensor is a list of sites (batch, x_1 .. x_D), D = 1..4, and a row of features for each. Convolution of it
+// is the dense convolution with the same padding, restricted to the output's sites. What depends on the sites alone is
 // found once: a SparseMap holds which rows meet under which tap. Results depend neither on the number of threads nor on
 // the order of the rows nor on what else is in the batch.
 #pragma once
@@ -51,8 +51,8 @@ struct SparseBounds {
   std::array<int64_t, kMaxSparseDims> low, high;
 };
 
-// All sites that the window reaches from `in`, in lexicographic order. `transposed`: those of the transposed convolution,
-// stride * i + dilation * t - padding.
+// All sites that the window reaches from `in`, in lexicographic order. `transposed`: those of the transposed
+// convolution, stride * i + dilation * t - padding.
 OMNICONV_API SharedSites reached_sites(const SparseSites& in, const SparseWindow& window, bool transposed,
                                        const SparseBounds* bounds = nullptr);
 
@@ -91,7 +91,8 @@ class OMNICONV_API SparseMap {
   std::vector<Tile> tiles_;
 };
 
-// y = activation(scale * sums + bias + residual); undefined views are left out. bias and scale: [channels], residual as y.
+// y = activation(scale * sums + bias + residual); undefined views are left out. bias and scale: [channels], residual as
+// y.
 struct SparseEpilogue {
   TensorView bias, scale, residual;
   Activation activation = Activation::none;
@@ -107,7 +108,8 @@ OMNICONV_API void sparse_convolve(const SparseMap& map, const TensorView& x, con
 OMNICONV_API void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorView& g, int64_t groups,
                                      const TensorView& dw);
 
-// y[o] = the largest, or the sum, or the mean, over the input sites that output o meets; 0 where it meets none. float32.
+// y[o] = the largest, or the sum, or the mean, over the input sites that output o meets; 0 where it meets none.
+// float32.
 enum class SparsePool { max, sum, mean };
 OMNICONV_API void sparse_pool(const SparseMap& map, SparsePool pool, const TensorView& x, const TensorView& y);
 

@@ -16,9 +16,9 @@ import omniconv
 from omniconv.bench import bessel as race_of_bessel
 from omniconv.bench import conv as race_of_conv
 from omniconv.bench import fft as race_of_fft
-from omniconv.bench import sparse as race_of_sparse
 from omniconv.bench import layers as layer_sets
 from omniconv.bench import peers as all_peers
+from omniconv.bench import sparse as race_of_sparse
 from omniconv.bench.text import bytes_text, error_text, seconds_text
 from omniconv.cli.console import stderr, stdout, write_json
 

@@ -87,9 +87,7 @@ def _out_shape(shape: tuple[int, ...] | None, window: tuple, mode: str) -> tuple
     for n, k, s, p, d in zip(shape, *window, strict=True):
         size = (n - 1) * s - 2 * p + d * (k - 1) + 1 if mode == "transposed" else (n + 2 * p - d * (k - 1) - 1) // s + 1
         if size < 1:
-            raise ValueError(
-                f"spatial_shape {shape} is smaller than the kernel: an axis of the output has {size} places"
-            )
+            raise ValueError(f"spatial_shape {shape} is smaller than the kernel: an axis would have {size} places")
         out.append(size)
     return tuple(out)
 
@@ -169,7 +167,7 @@ def plan(
 
 
 def weight_view(weight: np.ndarray, layout: str, dims: int) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """Weights as [Co, Ci / groups, taps], a view where strides allow, and the kernel's size where the shape tells it."""
+    """Weights as [Co, Ci / groups, taps], a view where strides allow, and the kernel's size where the shape has it."""
     if layout not in LAYOUTS:
         raise ValueError(f"weight_layout is {said(layout)}; allowed are {', '.join(LAYOUTS)}")
     expected = {"oidhw": "(Co, Ci / groups, *kernel)", "taps": "(taps, Ci / groups, Co)"}

@@ -14,8 +14,8 @@ __all__ = ["Graph", "dagnn_propagate", "gcn_norm", "inverse_graph_conv", "spmm"]
 class Graph:
     """A matrix [rows, columns] in CSR; of a graph, row i has an entry for each edge j -> i.
 
-    Element (i, j) is ``row_scale[i] * value * column_scale[j]``, where what is None is 1: an unweighted normalised graph
-    is read by its indices alone.
+    Element (i, j) is ``row_scale[i] * value * column_scale[j]``, where what is None is 1: a normalised graph without
+    weights is read by its indices alone.
 
     Parameters
     ----------

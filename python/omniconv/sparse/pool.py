@@ -98,7 +98,7 @@ def cat(tensors: Sequence[SparseTensor]) -> SparseTensor:
 
 
 def add(a: SparseTensor, b: SparseTensor) -> SparseTensor:
-    """The sum, where a tensor is zero off its sites: at the sites of either, in the order of `a` if they are the same."""
+    """The sum, at the sites of either, a tensor being zero off its own; as `a` lists them where both have the same."""
     if a.sites is b.sites or np.array_equal(a.coords, b.coords):
         return a.replace(a.features + b.features)
     if a.spatial_shape != b.spatial_shape or a.dims != b.dims:
