@@ -136,6 +136,20 @@ def test_bits_do_not_depend_on_threads_order_or_batch(mode, isa):
         assert np.array_equal(alone[1], dx[part])
 
 
+def test_gradient_of_weights_over_many_sites():
+    """More than one run of tiles: sums of rows, tap by tap."""
+    rng = np.random.default_rng(8)
+    coords = sites(rng, (300, 300), 30000)
+    tensor = sparse.SparseTensor(coords, rng.standard_normal((30000, 3), dtype=np.float32))
+    plan, g = sparse.plan(tensor), rng.standard_normal((30000, 2), dtype=np.float32)
+    dw = sparse.conv_grad_weight(g, tensor.features, (2, 3, 3, 3), plan)
+    i, o, t = plan.triples().T
+    for tap in range(9):
+        rows = t == tap
+        want = g[o[rows]].astype(np.float64).T @ tensor.features[i[rows]]
+        assert error(dw[:, :, tap // 3, tap % 3], want) < 1e-5
+
+
 def test_translation_changes_no_bit():
     coords, x, w = layer(np.random.default_rng(4))
     y = sparse.conv(sparse.SparseTensor(coords, x), w)
@@ -145,15 +159,15 @@ def test_translation_changes_no_bit():
 
 def test_epilogue_layouts_and_out():
     rng = np.random.default_rng(5)
-    coords, x, w = layer(rng, 6, 10)
+    coords, x, w = layer(rng, 6, 70)  # more than the columns of a task
     tensor = sparse.SparseTensor(coords, x)
     plain = sparse.conv(tensor, w).features
-    bias, scale = rng.standard_normal((2, 10), dtype=np.float32)
+    bias, scale = rng.standard_normal((2, 70), dtype=np.float32)
     residual = rng.standard_normal(plain.shape, dtype=np.float32)
     out = np.full(plain.shape, np.nan, np.float32)
     y = sparse.conv(tensor, w, bias, scale=scale, residual=residual, activation="relu", out=out)
     assert y.features is out and error(out, np.maximum(plain * scale + bias + residual, 0)) < 1e-6
-    taps = np.ascontiguousarray(w.reshape(10, 6, 27).transpose(2, 1, 0))
+    taps = np.ascontiguousarray(w.reshape(70, 6, 27).transpose(2, 1, 0))
     spconv = np.ascontiguousarray(np.moveaxis(w, 1, -1))
     assert np.array_equal(sparse.conv(tensor, taps, weight_layout="taps").features, plain)
     assert np.array_equal(sparse.conv(tensor, spconv, weight_layout="spconv").features, plain)

@@ -15,13 +15,15 @@ from omniconv.torch import sparse as torch_sparse  # noqa: E402
 @pytest.mark.parametrize(("mode", "stride", "groups"), [("subm", 1, 1), ("strided", 2, 2), ("transposed", 2, 1)])
 def test_gradcheck(mode, stride, groups):
     rng = np.random.default_rng(0)
-    coords = sites(rng, (5, 5, 4), 20)
-    x = torch.from_numpy(rng.standard_normal((20, 4))).requires_grad_()
-    w = torch.from_numpy(rng.standard_normal((6, 4 // groups, 3, 2, 3))).requires_grad_()
-    b = torch.from_numpy(rng.standard_normal(6)).requires_grad_()
+    coords = sites(rng, (4, 4, 3), 12)
+    x = torch.from_numpy(rng.standard_normal((12, 2))).requires_grad_()
+    w = torch.from_numpy(rng.standard_normal((2, 2 // groups, 3, 1, 2))).requires_grad_()
+    b = torch.from_numpy(rng.standard_normal(2)).requires_grad_()
+
+    grid = sparse.SparseTensor(coords, np.zeros((12, 1)), (4, 4, 3))
 
     def run(x, w, b):
-        st = sparse.SparseTensor(coords, x, (5, 5, 4))
+        st = grid.replace(x)
         return torch_sparse.conv(st, w, b, mode=mode, stride=stride, groups=groups).features
 
     assert torch.autograd.gradcheck(run, (x, w, b))
@@ -46,5 +48,5 @@ def test_a_network_learns_and_comes_back():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]

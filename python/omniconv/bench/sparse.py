@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,9 @@ def _graph_entry(width: int, nodes: int, edges: int, how: dict[str, Any]) -> dic
     try:
         import torch
 
-        csr = torch.sparse_csr_tensor(graph.indptr, graph.indices.astype(np.int64), torch.from_numpy(values))
+        with warnings.catch_warnings():  # of a beta state
+            warnings.simplefilter("ignore")
+            csr = torch.sparse_csr_tensor(graph.indptr, graph.indices.astype(np.int64), torch.from_numpy(values))
         xt = torch.from_numpy(x)
         calls["torch CSR"] = lambda: csr @ xt
     except ModuleNotFoundError:
