@@ -457,3 +457,38 @@ def invgc(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
                 outputs[f"raw_{kind}"] = sparse.inverse_graph_conv(gallery, bank, r, topk=topk, normalize=False)
         outputs[f"sim_{kind}"] = normalised(0.5 * messages[0] + 0.5 * messages[1]) @ query.T
     return outputs
+
+
+@row("sguq")
+def sguq(case: Any) -> dict[str, np.ndarray]:
+    """SGUQ: graphs of patients per view, their encoders and the network that joins views; or the staged decision."""
+    from omniconv import sparse
+
+    how = case.meta["kwargs"]
+    softmax = lambda v: np.exp(v) / np.exp(v).sum(-1, keepdims=True)  # noqa: E731
+    if "trials" in how:
+        stages = [softmax(_input(case, f"logits{i}")) for i in (1, 2, 3)]
+        found = sparse.staged_decision(stages, (how["t1"], how["t2"]))
+        for name, value in {"stage": found["stage"], "final": found["final"]}.items():
+            assert np.array_equal(value, case.arrays[f"int:{name}"])
+        for i, label in enumerate(found["label"], 1):
+            assert np.array_equal(label, case.arrays[f"int:pred{i}"])
+        return {f"std{i}": value for i, value in enumerate(found["std"], 1)}
+    state, train, outputs = {n: v.astype(np.float32) for n, v in _state(case).items()}, how["n_train"], {}
+    joint = None
+    for i in range(1, len(how["dim_list"]) + 1):
+        x = _input(case, f"view{i}")
+        graphs = sparse.cosine_graph(x, train, edges_per_node=how["edges_per_node"])
+        for name, graph in zip(("train", "test"), graphs, strict=True):
+            h = x[: graph.rows].astype(np.float32)
+            for layer in (1, 2, 3):
+                w, b = (state[f"E{i}.gc{layer}.{q}"] for q in ("weight", "bias"))
+                h = sparse.spmm(graph, h @ w, bias=b, activation="leaky_relu", negative_slope=0.25)
+            outputs |= {f"encoder_{name}_view{i}": h, f"adj_{name}_view{i}": graph.dense()}
+        logits = h @ state[f"C{i}.clf.0.weight"].T + state[f"C{i}.clf.0.bias"]
+        outputs[f"logits_view{i}"] = logits
+        gate = 1 / (1 + np.exp(-logits))
+        joint = gate if joint is None else (joint[:, :, None] * gate[:, None]).reshape(len(gate), -1)
+    h = joint @ state["C.model.0.weight"].T + state["C.model.0.bias"]
+    logits = np.where(h > 0, h, 0.25 * h) @ state["C.model.2.weight"].T + state["C.model.2.bias"]
+    return outputs | {"vcdn_logits": logits, "prob": softmax(logits[train:])}

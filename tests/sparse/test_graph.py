@@ -105,6 +105,22 @@ def test_of_equal_similarities_the_lower_index_counts():
     assert found.tolist() == [[0, 0]]
 
 
+def test_stages_by_hand():
+    sure, split = [[[0.1, 0.9]], [[0.1, 0.9]]], [[[0.9, 0.1]], [[0.1, 0.9]]]
+    first = np.concatenate([sure, split, split], 1)
+    last = np.concatenate([split, split, sure], 1)
+    found = sparse.staged_decision([first, last], [0.2])
+    assert found["stage"].tolist() == [1, 2, 2] and found["final"].tolist() == [1, 0, 1]
+    assert np.allclose(found["std"][0], [0, 0.4, 0.4])
+
+
+def test_graph_of_rows_alike():
+    x = np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 0.05], [0.1, 1]])
+    train, test = sparse.cosine_graph(x, 3, edges_per_node=1)
+    assert (train.dense() > 0).tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    assert np.allclose(test.dense().sum(1), 1) and test.dense()[0, 3] > 0 and test.dense()[0, 1] == 0
+
+
 X = np.ones((3, 2), np.float32)
 BAD = {
     "indptr is empty": lambda: sparse.Graph(np.zeros(0, int), [0]),
@@ -118,6 +134,10 @@ BAD = {
     "out has shape": lambda: sparse.spmm(sparse.Graph([0, 1], [0], columns=3), X, out=X),
     "edge_index holds": lambda: sparse.Graph.from_edges([[0], [3]], 3),
     "edge_index has": lambda: sparse.Graph.from_edges([[0, 1]], 3),
+    "train is 4": lambda: sparse.cosine_graph(X, 4),
+    "edges_per_node is 3": lambda: sparse.cosine_graph(X, 3, edges_per_node=3),
+    "thresholds has 0": lambda: sparse.staged_decision([np.ones((2, 2, 2))] * 2, []),
+    "probabilities must": lambda: sparse.staged_decision([X], []),
     "topk is 0": lambda: sparse.inverse_graph_conv(X, X, 1.0, topk=0),
     "steps is -1": lambda: sparse.dagnn_propagate(
         sparse.Graph([0, 0, 0, 0], [0][:0] or np.zeros(0, int)), X, X[0], steps=-1
