@@ -419,3 +419,153 @@ def dfp16(case: Any, *, algorithm: str = "auto", overflow: str = "certified") ->
             per = dfp16.quantize(case.arrays["in:per_image"], 15, granularity=granularity)
             outputs[f"per_{granularity}:m15"], outputs[f"per_{granularity}:e15"] = per.mantissa, per.exponent
     return outputs
+
+
+# ---- e3dsnn --------------------------------------------------------------------------------------------------------
+
+
+def _sparse_operators(case: Any, dtype: str) -> dict[str, np.ndarray]:
+    """Single sparse convolutions, and the gradients of sum(y * g)."""
+    from omniconv import sparse
+
+    state, outputs = _state(case), {}
+    for name, about in case.meta["kwargs"]["ops"].items():
+        w, x, g = (a.astype(dtype) for a in (state[f"{name}.weight"], *(_input(case, f"{name}:{q}") for q in "xg")))
+        coords, kernel = case.arrays[f"in:{name}:coords"], about["kernel"]
+        mode = {"conv": "strided"}.get(about["op"], about["op"])
+        how = {key: about[key] for key in ("stride", "padding", "dilation")}
+        grid = sparse.SparseTensor(coords, np.zeros((len(coords), 1), dtype), about["grid"], about["batch"])
+        if mode == "inverse":
+            there = sparse.plan(grid, kernel, mode="strided", **how)
+            source = sparse.SparseTensor(there.out_coords, x)
+            plan = sparse.plan(source, mode="inverse", of=there)
+        else:
+            source, plan = grid.replace(x), sparse.plan(grid, kernel, mode=mode, **how)
+        if mode == "strided":
+            assert np.array_equal(plan.out_coords, case.arrays[f"int:{name}:out_coords"])
+        outputs[f"{name}:y"] = sparse.conv(source, w, mode=mode, plan=plan).features
+        outputs[f"{name}:dx"] = sparse.conv_grad_input(g, w, plan)
+        outputs[f"{name}:dw"] = sparse.conv_grad_weight(g, x, w.shape, plan)
+    return outputs
+
+
+@row("e3dsnn")
+def e3dsnn(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
+    """Single operators, or the classifier of E-3DSNN (arXiv 2412.07360), spikes as small whole numbers."""
+    from omniconv import sparse
+
+    how = case.meta["kwargs"]
+    if "ops" in how:
+        return _sparse_operators(case, dtype)
+    state = {name: value.astype(dtype) for name, value in _state(case).items()}
+    st = sparse.SparseTensor(case.arrays["in:coords"], _input(case, "feats").astype(dtype), how["grid"], how["batch"])
+
+    def layer(st: Any, name: str, residual: Any = None, **window: Any) -> Any:
+        bn = {q: state[f"{name}.bn.{q}"] for q in ("weight", "bias", "running_mean", "running_var")}
+        scale = bn["weight"] / np.sqrt(bn["running_var"] + 1e-3)
+        bias = (bn["bias"] - bn["running_mean"] * scale).astype(dtype)
+        return sparse.conv(
+            st, state[f"{name}.conv.weight"], bias, scale=scale.astype(dtype), residual=residual, **window
+        )
+
+    def spike(st: Any) -> Any:
+        return st.replace(np.floor(np.clip(st.features, 0, 4) + np.array(0.5, dtype)))
+
+    def head(st: Any) -> np.ndarray:
+        rows = sparse.conv(st, state["head.weight"], state["head.bias"]).features
+        return np.stack([rows[st.coords[:, 0] == b].mean(0) for b in range(how["batch"])])
+
+    for i in range(3):
+        st = layer(spike(st) if i else st, f"stem.{i}")
+    outputs = {"stem": st.features}
+    for i, blocks in enumerate(how["blocks"]):
+        st = layer(spike(st), f"stages.{i}.down", stride=2, mode="strided")
+        for b in range(blocks):
+            name = f"stages.{i}.blocks.{b}"
+            st = layer(spike(st), f"{name}.0", st)
+            st = layer(spike(layer(spike(st), f"{name}.1")), f"{name}.2", st)
+        assert np.array_equal(st.coords, case.arrays[f"int:coords_stage{i}"])
+        outputs[f"stage{i}"] = st.features
+    return outputs | {"logits": head(st), "logits_spike_head": head(spike(st))}
+
+
+# ---- graphs --------------------------------------------------------------------------------------------------------
+
+
+@row("dagnn")
+def dagnn(case: Any) -> dict[str, np.ndarray]:
+    """DAGNN: two dense layers, then propagation with a gate."""
+    from omniconv import sparse
+
+    how, state = case.meta["kwargs"], {n: v.astype(np.float32) for n, v in _state(case).items()}
+    x = _input(case, "x").astype(np.float32)
+    z = np.maximum(x @ state["lin1.weight"].T + state["lin1.bias"], 0) @ state["lin2.weight"].T + state["lin2.bias"]
+    graph = sparse.gcn_norm(sparse.Graph.from_edges(case.arrays["in:edge_index"], how["num_nodes"]))
+    gate = state["prop.proj.weight"], state["prop.proj.bias"]
+    logits, gates = sparse.dagnn_propagate(graph, z, *gate, steps=how["K"], return_gates=True)
+    h = z
+    for _ in range(how["K"]):
+        h = sparse.spmm(graph, h)
+    top = logits - logits.max(1, keepdims=True)
+    log_softmax = top - np.log(np.exp(top).sum(1, keepdims=True))
+    return {"z": z, "logits": logits, "gates": gates, "h_last": h, "log_softmax": log_softmax}
+
+
+@row("invgc")
+def invgc(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
+    """Messages of a gallery that keeps away from two banks, and its similarities with the queries."""
+    from omniconv import sparse
+
+    how = case.meta["kwargs"]
+
+    def normalised(rows: np.ndarray) -> np.ndarray:
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    names = ("gallery", "query", "train_gallery", "train_query")
+    gallery, query, *banks = (normalised(_input(case, name)).astype(dtype) for name in names)
+    outputs = {}
+    for kind in ("full", "local"):
+        messages = []
+        for name, bank, r in zip(("gallery", "query"), banks, (how["r_g"], how["r_q"]), strict=True):
+            topk = int(how["pool_rate"] * len(bank)) if kind == "local" else None
+            messages.append(sparse.inverse_graph_conv(gallery, bank, r, topk=topk))
+            outputs[f"{kind}_{name}"] = messages[-1]
+            if name == "gallery":
+                outputs[f"raw_{kind}"] = sparse.inverse_graph_conv(gallery, bank, r, topk=topk, normalize=False)
+        outputs[f"sim_{kind}"] = normalised(0.5 * messages[0] + 0.5 * messages[1]) @ query.T
+    return outputs
+
+
+@row("sguq")
+def sguq(case: Any) -> dict[str, np.ndarray]:
+    """SGUQ: graphs of patients per view, their encoders and the network that joins views; or the staged decision."""
+    from omniconv import sparse
+
+    how = case.meta["kwargs"]
+    softmax = lambda v: np.exp(v) / np.exp(v).sum(-1, keepdims=True)  # noqa: E731
+    if "trials" in how:
+        stages = [softmax(_input(case, f"logits{i}")) for i in (1, 2, 3)]
+        found = sparse.staged_decision(stages, (how["t1"], how["t2"]))
+        for name, value in {"stage": found["stage"], "final": found["final"]}.items():
+            assert np.array_equal(value, case.arrays[f"int:{name}"])
+        for i, label in enumerate(found["label"], 1):
+            assert np.array_equal(label, case.arrays[f"int:pred{i}"])
+        return {f"std{i}": value for i, value in enumerate(found["std"], 1)}
+    state, train, outputs = {n: v.astype(np.float32) for n, v in _state(case).items()}, how["n_train"], {}
+    joint = None
+    for i in range(1, len(how["dim_list"]) + 1):
+        x = _input(case, f"view{i}")
+        graphs = sparse.cosine_graph(x, train, edges_per_node=how["edges_per_node"])
+        for name, graph in zip(("train", "test"), graphs, strict=True):
+            h = x[: graph.rows].astype(np.float32)
+            for layer in (1, 2, 3):
+                w, b = (state[f"E{i}.gc{layer}.{q}"] for q in ("weight", "bias"))
+                h = sparse.spmm(graph, h @ w, bias=b, activation="leaky_relu", negative_slope=0.25)
+            outputs |= {f"encoder_{name}_view{i}": h, f"adj_{name}_view{i}": graph.dense()}
+        logits = h @ state[f"C{i}.clf.0.weight"].T + state[f"C{i}.clf.0.bias"]
+        outputs[f"logits_view{i}"] = logits
+        gate = 1 / (1 + np.exp(-logits))
+        joint = gate if joint is None else (joint[:, :, None] * gate[:, None]).reshape(len(gate), -1)
+    h = joint @ state["C.model.0.weight"].T + state["C.model.0.bias"]
+    logits = np.where(h > 0, h, 0.25 * h) @ state["C.model.2.weight"].T + state["C.model.2.bias"]
+    return outputs | {"vcdn_logits": logits, "prob": softmax(logits[train:])}

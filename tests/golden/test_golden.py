@@ -19,6 +19,7 @@ LONG_KERNELS = [path for name in ("hyena", "long_conv", "sgconv") for path in so
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 DFP16 = sorted(FOLDER.glob("dfp16/*.npz"))
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
+SPARSE = [path for name in ("dagnn", "e3dsnn", "invgc", "sguq") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
 
@@ -141,6 +142,13 @@ def test_dfp16(path, algorithm, overflow, isa):
     assert set(outputs) == set(exact)
     for name, value in exact.items():
         assert np.array_equal(outputs[name], value), name  # tolerance zero, in float32 too
+
+
+@pytest.mark.parametrize("path", SPARSE, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_sparse(path, isa):
+    outputs = cases.run(path)
+    assert set(outputs) == set(seeded.load(path).outputs)
+    check(path, outputs, 1e-5)  # whole numbers are compared by the rows themselves
 
 
 def test_seeded_values_are_those_of_the_format():

@@ -19,6 +19,7 @@ from omniconv.bench import dfp16 as race_of_dfp16
 from omniconv.bench import fft as race_of_fft
 from omniconv.bench import layers as layer_sets
 from omniconv.bench import peers as all_peers
+from omniconv.bench import sparse as race_of_sparse
 from omniconv.bench.text import bytes_text, error_text, seconds_text
 from omniconv.cli.console import stderr, stdout, write_json
 
@@ -398,6 +399,54 @@ def fft(
         f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, causal. "
         "Times are medians.\n"
         f"x omniconv over torch rfft, geometric means: {means}. error: relative L2 of a row against float64.",
+        style="dim",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+
+
+@app.command("sparse")
+def sparse(
+    beams: Annotated[int, typer.Option(min=1, help="Beams of the synthetic LiDAR, each of 3600 points.")] = 64,
+    voxel: Annotated[float, typer.Option(min=0.001, help="Size of a voxel in metres.")] = 0.08,
+    channels: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times. 16, 32, 64.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per problem.")] = 3.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+) -> None:
+    """Race sparse convolution and graphs beside PyTorch and SciPy."""
+    try:
+        _writable(json, "json")
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+        all_peers.set_threads(["torch"] if find_spec("torch") else [], omniconv.get_num_threads())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = stdout()
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        report = race_of_sparse.measure(
+            beams, voxel, channels or [16, 32, 64], budget=budget, repeat=repeat,
+            progress=lambda what, part: bar.update(task, description=what, completed=part),
+        )  # fmt: skip
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in ("", "channels", "by", "time", "GFLOP/s", "x omniconv", "error"):
+        table.add_column(column, justify="left" if column in ("", "by") else "right")
+    for entry in report["entries"]:
+        for i, row in enumerate(entry["results"]):
+            table.add_row(
+                entry["kind"] if i == 0 else "", str(entry["channels"] or "") if i == 0 else "", row["name"],
+                seconds_text(row["seconds"]), f"{row['gflops']:.1f}" if row["gflops"] else "",
+                "" if i == 0 else _ratio(row["ratio"]), "" if row["error"] is None else error_text(row["error"]),
+            )  # fmt: skip
+    console.print(table)
+    at = report["machine"]
+    console.print(
+        f"{report['sites']} voxels, {report['pairs']} pairs under 3x3x3 taps; {at['cpu']}, {at['isa']}, "
+        f"{at['threads']} thread(s); omniconv {at['omniconv']}, float32. Times are medians; error: relative L2.",
         style="dim",
         markup=False,
     )

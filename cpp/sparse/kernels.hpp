@@ -1,0 +1,87 @@
+// sparse/kernels.hpp -- what an ISA provides to sparse convolution: plain functions on plain memory
+#pragma once
+
+#include <cstdint>
+
+namespace omniconv::sparse {
+
+inline constexpr int kMaxRows = 14;
+
+// c_i[shift + j] += sum_k a_i[k] b[k, j] for `pairs` rows, j over the panel's lanes, k < count. One chain per call.
+struct TileArgs {
+  const float* const* a;
+  float* const* c;
+  int64_t pairs, shift;
+  const float* b;
+  int64_t count;
+};
+
+// c[i, j] += sum_p a_p[i] b_p[j], i < rows, j < lanes; c dense, c_row floats apart. One chain per call.
+struct OuterArgs {
+  const float* const* a;
+  const float* const* b;
+  int64_t pairs, a_shift, b_shift;
+  float* c;
+  int64_t c_row;
+  int rows, lanes;
+};
+
+// A row of the input; an output's place in its tile.
+struct SparsePair {
+  int32_t in, out;
+};
+
+// Sorted lines of 64 places: key, which places are occupied, position of the first site.
+struct LineList {
+  const uint64_t *keys, *masks;
+  const int64_t* first;
+  int64_t count;
+};
+
+// Lines [begin, end) of the outputs of a tile, whose first site is at `base`, with the inputs `delta` away and, on the
+// last axis, low + step * t places, for each tap t; pairs of tap t are added at pairs[t * tap_step + counts[t]].
+struct LineArgs {
+  LineList in, out;
+  const int32_t* order;
+  int64_t begin, end, base;
+  uint64_t delta;
+  int64_t low, step, taps;
+  SparsePair* pairs;
+  int64_t tap_step;
+  int32_t* counts;
+};
+
+// y[i - first] = row_scale[i] * sum_e values[e] column_scale[columns[e]] x[columns[e]] for rows first <= i < last; what
+// is null is 1. Columns of y beyond `width` are not written.
+struct SpmmArgs {
+  const int64_t* begin;
+  const int32_t* columns;
+  const float *values, *row_scale, *column_scale;
+  const float* x;
+  int64_t x_step;
+  float* y;
+  int64_t y_step, width, rows, first, last;
+};
+
+struct Kernels {
+  int lanes;                           // floats per vector
+  int rows;                            // of the largest outer tile
+  void (*tile[3])(const TileArgs&);    // [vectors per panel], from 1
+  void (*outer[3])(const OuterArgs&);  // likewise; only the last vector may be partial
+  void (*match_lines)(const LineArgs&);
+  void (*spmm)(const SpmmArgs&);
+};
+
+const Kernels& kernels();  // of the current ISA
+
+#define OMNICONV_SPARSE_ISA(isa)   \
+  namespace isa {                  \
+  const Kernels& sparse_kernels(); \
+  }
+OMNICONV_SPARSE_ISA(scalar)
+OMNICONV_SPARSE_ISA(neon)
+OMNICONV_SPARSE_ISA(avx2)
+OMNICONV_SPARSE_ISA(avx512)
+#undef OMNICONV_SPARSE_ISA
+
+}  // namespace omniconv::sparse

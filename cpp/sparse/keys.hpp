@@ -1,0 +1,49 @@
+// sparse/keys.hpp -- coordinates as 64-bit integers of the same order
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <string>
+
+#include "omniconv/sparse.hpp"
+
+namespace omniconv::sparse {
+
+inline constexpr int kMaxColumns = 1 + kMaxSparseDims;
+
+struct Range {
+  int64_t low = INT64_MAX, high = INT64_MIN;  // both included
+  void take(int64_t v) {
+    low = v < low ? v : low;
+    high = v > high ? v : high;
+  }
+  bool empty() const { return low > high; }
+};
+
+// A bit field per column, the batch highest. Exact: two sites within the ranges share no key, and adding a shifted
+// offset moves along a column as long as the sum stays in the column's range.
+struct Packing {
+  int columns = 0, bits = 0;
+  int64_t low[kMaxColumns] = {};
+  int shift[kMaxColumns] = {};
+
+  Packing(const Range* ranges, int count) : columns(count) {
+    for (int c = count - 1; c >= 0; --c) {
+      shift[c] = bits < 64 ? bits : 0;
+      if (ranges[c].empty()) continue;
+      low[c] = ranges[c].low;
+      bits += int(std::bit_width(uint64_t(ranges[c].high - ranges[c].low)));
+    }
+    if (bits > 64)
+      throw Error(Code::not_supported,
+                  "coords span " + std::to_string(bits) + " bits, with what the window adds; at most 64 are supported");
+  }
+
+  uint64_t key(const int32_t* site) const {
+    uint64_t k = 0;
+    for (int c = 0; c < columns; ++c) k |= uint64_t(site[c] - low[c]) << shift[c];
+    return k;
+  }
+};
+
+}  // namespace omniconv::sparse

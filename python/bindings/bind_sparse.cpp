@@ -1,0 +1,170 @@
+// bindings/bind_sparse.cpp -- sites, kernel maps and sparse convolution for Python
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include "arrays.hpp"
+#include "omniconv/conv.hpp"
+#include "omniconv/sparse.hpp"
+
+namespace omniconv::bindings {
+namespace {
+
+using Ints = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Sizes = std::vector<int64_t>;
+
+template <class T>
+nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, std::initializer_list<size_t> shape) {
+  auto* kept = new std::vector<T>(std::move(values));
+  const nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T>(kept->data(), shape, owner);
+}
+
+std::array<int64_t, kMaxSparseDims> per_axis(const Sizes& sizes, int64_t rest) {
+  std::array<int64_t, kMaxSparseDims> out;
+  out.fill(rest);
+  for (size_t i = 0; i < sizes.size() && i < out.size(); ++i) out[i] = sizes[i];
+  return out;
+}
+
+SparseWindow window_of(const Sizes& kernel, const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
+  return {per_axis(kernel, 1), per_axis(stride, 1), per_axis(padding, 0), per_axis(dilation, 1)};
+}
+
+std::shared_ptr<SparseSites> make_sites(const Ints& coords) {
+  nb::gil_scoped_release release;
+  return std::make_shared<SparseSites>(coords.data(), int64_t(coords.shape(0)), int(coords.shape(1)) - 1);
+}
+
+nb::ndarray<nb::numpy, int32_t> triples(const SparseMap& map) {
+  std::vector<int32_t> rows;
+  rows.reserve(size_t(map.pairs()) * 3);
+  for (size_t i = 0; i < map.tiles().size(); ++i) {
+    const SparseMap::Tile& tile = map.tiles()[i];
+    for (int32_t tap = 0; tap < int32_t(map.taps()); ++tap)
+      for (int32_t p = tile.begin[size_t(tap)]; p < tile.begin[size_t(tap) + 1]; ++p)
+        rows.insert(rows.end(), {tile.pairs[size_t(p)].in, map.out_row(int64_t(i), tile.pairs[size_t(p)].out), tap});
+  }
+  const size_t count = rows.size() / 3;
+  return owned(std::move(rows), {count, 3});
+}
+
+void convolve(const SparseMap& map, nb::handle x, nb::handle weight, int64_t groups, nb::handle bias, nb::handle scale,
+              nb::handle residual, const std::string& activation, float negative_slope, nb::handle out) {
+  const Input x_array(x, "features"), w(weight, "weight"), b(bias, "bias"), s(scale, "scale"), r(residual, "residual");
+  const Output y(out, "out");
+  const SparseEpilogue epilogue{b.view(), s.view(), r.view(), parse_activation(activation), negative_slope};
+  nb::gil_scoped_release release;
+  sparse_convolve(map, x_array.view(), w.view(), groups, epilogue, y.view());
+}
+
+void grad_weight(const SparseMap& map, nb::handle x, nb::handle grad, int64_t groups, nb::handle out) {
+  const Input x_array(x, "features"), g(grad, "grad");
+  const Output dw(out, "out");
+  nb::gil_scoped_release release;
+  sparse_grad_weight(map, x_array.view(), g.view(), groups, dw.view());
+}
+
+template <class T>
+using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void multiply(const Vector<int64_t>& indptr, const Vector<int32_t>& indices, const std::vector<nb::object>& factors,
+              int64_t columns, nb::handle x, nb::handle bias, const std::string& activation, float negative_slope,
+              nb::handle out) {
+  const Input x_array(x, "x"), b(bias, "bias");
+  const Output y(out, "out");
+  const int64_t rows = int64_t(indptr.shape(0)) - 1, entries = int64_t(indices.shape(0));
+  CsrView m{indptr.data(), indices.data(), nullptr, nullptr, nullptr, rows, columns, entries};
+  const std::tuple<const char*, const float**, int64_t> targets[] = {
+      {"values", &m.values, entries}, {"row_scale", &m.row_scale, rows}, {"column_scale", &m.column_scale, columns}};
+  std::vector<Vector<float>> kept;
+  for (size_t i = 0; i < 3; ++i) {
+    if (factors[i].is_none()) continue;
+    kept.push_back(nb::cast<Vector<float>>(factors[i]));
+    const auto& [name, to, size] = targets[i];
+    if (int64_t(kept.back().shape(0)) != size)
+      throw Error(Code::invalid_argument, std::string(name) + " has " + std::to_string(kept.back().shape(0)) +
+                                              " elements; expected are " + std::to_string(size));
+    *to = kept.back().data();
+  }
+  const Activation a = parse_activation(activation);
+  nb::gil_scoped_release release;
+  spmm(m, x_array.view(), b.view(), a, negative_slope, y.view());
+}
+
+SparsePool parse_pool(const std::string& text) {
+  if (text == "max") return SparsePool::max;
+  if (text == "sum") return SparsePool::sum;
+  if (text == "avg") return SparsePool::mean;
+  throw Error(Code::invalid_argument, "mode is '" + text + "'; allowed are 'max', 'sum', 'avg'");
+}
+
+void pool(const SparseMap& map, const std::string& mode, nb::handle x, nb::handle out) {
+  const Input x_array(x, "features");
+  const Output y(out, "out");
+  const SparsePool how = parse_pool(mode);
+  nb::gil_scoped_release release;
+  sparse_pool(map, how, x_array.view(), y.view());
+}
+
+void pool_grad(const SparseMap& map, const SparseMap& adjoint, const std::string& mode, nb::handle x, nb::handle grad,
+               nb::handle out) {
+  const Input x_array(x, "features"), g(grad, "grad");
+  const Output dx(out, "out");
+  const SparsePool how = parse_pool(mode);
+  nb::gil_scoped_release release;
+  sparse_pool_grad(map, adjoint, how, x_array.view(), g.view(), dx.view());
+}
+
+}  // namespace
+
+void bind_sparse(nb::module_& m) {
+  nb::class_<SparseSites>(m, "SparseSites")
+      .def_prop_ro("rows", &SparseSites::rows)
+      .def_prop_ro("dims", &SparseSites::dims)
+      .def_prop_ro("distinct", &SparseSites::distinct)
+      .def("coords",
+           [](const SparseSites& s) {
+             return owned(std::vector<int32_t>(s.coords()), {size_t(s.rows()), size_t(s.dims()) + 1});
+           })
+      .def("order", [](const SparseSites& s) { return owned(std::vector<int32_t>(s.order()), {size_t(s.rows())}); })
+      .def("starts",
+           [](const SparseSites& s) { return owned(std::vector<int64_t>(s.starts()), {size_t(s.distinct()) + 1}); });
+  m.def("sparse_sites", &make_sites, nb::arg("coords"));
+  m.def(
+      "sparse_reached",
+      [](const std::shared_ptr<SparseSites>& in, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+         const Sizes& dilation, bool transposed, const Sizes& low, const Sizes& high) {
+        const SparseBounds bounds{per_axis(low, 0), per_axis(high, 0)};
+        nb::gil_scoped_release release;
+        return std::const_pointer_cast<SparseSites>(reached_sites(*in, window_of(kernel, stride, padding, dilation),
+                                                                  transposed, low.empty() ? nullptr : &bounds));
+      },
+      nb::arg("sites"), nb::arg("kernel"), nb::arg("stride"), nb::arg("padding"), nb::arg("dilation"),
+      nb::arg("transposed"), nb::arg("low"), nb::arg("high"));
+  nb::class_<SparseMap>(m, "SparseMap")
+      .def_prop_ro("taps", &SparseMap::taps)
+      .def_prop_ro("pairs", &SparseMap::pairs)
+      .def("tap_pairs", &SparseMap::tap_pairs)
+      .def("triples", &triples, "int32 [pairs, 3]: row of the input, row of the output, tap")
+      .def("adjoint", &SparseMap::adjoint, nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "sparse_map",
+      [](const std::shared_ptr<SparseSites>& in, const std::shared_ptr<SparseSites>& out, const Sizes& kernel,
+         const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
+        nb::gil_scoped_release release;
+        return SparseMap(in, out, window_of(kernel, stride, padding, dilation));
+      },
+      nb::arg("sites"), nb::arg("out"), nb::arg("kernel"), nb::arg("stride"), nb::arg("padding"), nb::arg("dilation"));
+  m.def("sparse_conv", &convolve, nb::arg("map"), nb::arg("features"), nb::arg("weight"), nb::arg("groups"),
+        nb::arg("bias").none(), nb::arg("scale").none(), nb::arg("residual").none(), nb::arg("activation"),
+        nb::arg("negative_slope"), nb::arg("out"));
+  m.def("sparse_grad_weight", &grad_weight, nb::arg("map"), nb::arg("features"), nb::arg("grad"), nb::arg("groups"),
+        nb::arg("out"));
+  m.def("sparse_pool", &pool, nb::arg("map"), nb::arg("mode"), nb::arg("features"), nb::arg("out"));
+  m.def("sparse_pool_grad", &pool_grad, nb::arg("map"), nb::arg("adjoint"), nb::arg("mode"), nb::arg("features"),
+        nb::arg("grad"), nb::arg("out"));
+  m.def("spmm", &multiply, nb::arg("indptr"), nb::arg("indices"), nb::arg("factors"), nb::arg("columns"), nb::arg("x"),
+        nb::arg("bias").none(), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
+}
+
+}  // namespace omniconv::bindings

@@ -1,0 +1,154 @@
+"""Sparse convolution on a synthetic LiDAR sweep, and CSR times rows, beside what PyTorch and SciPy offer for them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from omniconv import sparse
+from omniconv.bench import machine
+from omniconv.bench.race import race
+
+__all__ = ["lidar", "measure", "power_graph"]
+
+
+def lidar(beams: int = 64, seed: int = 0) -> np.ndarray:
+    """Points [N, 3] in metres of one turn of a scanner 1.8 m above flat ground, 3600 steps, among boxes and poles."""
+    rng = np.random.default_rng(seed)
+    azimuth = np.repeat(np.linspace(0, 2 * np.pi, 3600, endpoint=False), beams)
+    elevation = np.tile(np.linspace(-0.42, 0.03, beams), 3600)
+    reach = np.minimum(1.8 / np.maximum(1e-3, -np.sin(elevation)), 70.0)
+    for centre, distance in zip(rng.uniform(0, 2 * np.pi, 60), rng.uniform(5, 50, 60), strict=True):
+        hit = np.abs((azimuth - centre + np.pi) % (2 * np.pi) - np.pi) < 1.5 / distance
+        reach[hit] = np.minimum(reach[hit], distance + rng.normal(0, 0.05, hit.sum()))
+    flat = reach * np.cos(elevation)
+    points = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), reach * np.sin(elevation)], 1)
+    return points + rng.normal(0, 0.02, points.shape)
+
+
+def power_graph(nodes: int, edges: int, seed: int = 0) -> sparse.Graph:
+    """A normalised graph in which few nodes have most of the edges."""
+    rng = np.random.default_rng(seed)
+    return sparse.gcn_norm(sparse.Graph.from_edges((nodes * rng.random((2, edges)) ** 3).astype(np.int64), nodes))
+
+
+def _torch_conv(triples: np.ndarray, x: np.ndarray, w: np.ndarray) -> Callable[[], Any]:
+    """Per tap gather, GEMM and scatter: how sparse convolution is written in PyTorch."""
+    import torch
+
+    xt, taps = torch.from_numpy(x), w.reshape(*w.shape[:2], -1)
+    steps = []
+    for t in range(taps.shape[2]):
+        rows = torch.from_numpy(triples[triples[:, 2] == t].astype(np.int64))
+        steps.append((rows[:, 0].contiguous(), rows[:, 1].contiguous(), torch.from_numpy(taps[:, :, t].T.copy())))
+
+    def run() -> Any:
+        y = torch.zeros(len(x), w.shape[0])
+        for i, o, m in steps:
+            y.index_add_(0, o, xt[i] @ m)
+        return y
+
+    return run
+
+
+def _entry(kind: str, channels: int, calls: dict, flops: float, truth: Any, how: dict[str, Any]) -> dict[str, Any]:
+    errors = {}
+    if truth is not None:
+        for name, call in calls.items():
+            errors[name] = float(np.linalg.norm(np.asarray(call()) - truth) / np.linalg.norm(truth))
+    times = {name: t.median for name, t in race(calls, **how).items()}
+    ours = times["omniconv"]
+    results = [
+        {
+            "name": name,
+            "seconds": seconds,
+            "gflops": flops / seconds / 1e9 if flops else None,
+            "ratio": seconds / ours,
+            "error": errors.get(name),
+        }
+        for name, seconds in times.items()
+    ]
+    return {"kind": kind, "channels": channels, "results": results}
+
+
+def _conv_entries(st: sparse.SparseTensor, c: int, how: dict[str, Any]) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(c)
+    x, g = rng.standard_normal((2, len(st), c), dtype=np.float32)
+    w = rng.standard_normal((c, c, 3, 3, 3), dtype=np.float32) / np.float32((10 * c) ** 0.5)
+    st, plan = st.replace(x), sparse.plan(st)
+    flops = 2.0 * plan.map.pairs * c * c
+    calls = {"omniconv": lambda: sparse.conv(st, w, plan=plan).features}
+    try:
+        calls["torch gather-GEMM-scatter"] = _torch_conv(plan.triples(), x, w)
+    except ModuleNotFoundError:
+        pass
+    truth = sparse.conv(st.replace(x.astype(np.float64)), w.astype(np.float64), plan=plan).features if c <= 16 else None
+    entries = [_entry("forward", c, calls, flops, truth, how)]
+    for kind, call in {
+        "gradient of x": lambda: sparse.conv_grad_input(g, w, plan),
+        "gradient of w": lambda: sparse.conv_grad_weight(g, x, w.shape, plan),
+    }.items():
+        entries.append(_entry(kind, c, {"omniconv": call}, flops, None, how))
+    return entries
+
+
+def _graph_entry(width: int, nodes: int, edges: int, how: dict[str, Any]) -> dict[str, Any]:
+    graph = power_graph(nodes, edges)
+    values = np.repeat(graph.row_scale, np.diff(graph.indptr)) * graph.column_scale[graph.indices]
+    x = np.random.default_rng(width).standard_normal((nodes, width), dtype=np.float32)
+    calls: dict[str, Callable[[], Any]] = {"omniconv": lambda: sparse.spmm(graph, x)}
+    try:
+        import torch
+
+        with warnings.catch_warnings():  # of a beta state
+            warnings.simplefilter("ignore")
+            csr = torch.sparse_csr_tensor(graph.indptr, graph.indices.astype(np.int64), torch.from_numpy(values))
+        xt = torch.from_numpy(x)
+        calls["torch CSR"] = lambda: csr @ xt
+    except ModuleNotFoundError:
+        pass
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix((values, graph.indices, graph.indptr), (nodes, nodes))
+    calls["scipy CSR"] = lambda: matrix @ x
+    truth = matrix.astype(np.float64) @ x.astype(np.float64)
+    return _entry("graph", width, calls, 2.0 * len(values) * width, truth, how)
+
+
+def measure(
+    beams: int,
+    voxel: float,
+    channels: list[int],
+    *,
+    repeat: int | None = None,
+    budget: float = 3.0,
+    progress: Callable[[str, float], None] = lambda what, part: None,
+) -> dict[str, Any]:
+    """Race plan, convolution, gradients and graphs; a report to print or write as JSON."""
+    how = {"repeat": repeat, "budget": budget}
+    points = lidar(beams)
+    ones = np.ones((len(points), 1), np.float32)
+    st = sparse.from_points(points, ones, voxel, reduce="first")
+    coords, rows = st.coords, st.features
+
+    def plan() -> sparse.SparsePlan:
+        return sparse.plan(sparse.SparseTensor(coords, rows))
+
+    progress("plan", 0.0)
+    entries = [_entry("tensor and plan", 0, {"omniconv": plan}, 0.0, None, how)]
+    for i, c in enumerate(channels):
+        progress(f"{c} channels", (1 + i) / (1 + 2 * len(channels)))
+        entries += _conv_entries(st, c, how)
+    for i, c in enumerate(channels):
+        progress(f"graph, {c} columns", (1 + len(channels) + i) / (1 + 2 * len(channels)))
+        entries.append(_graph_entry(c, 900 * beams, 9000 * beams, how))
+    return {
+        "schema": "omniconv-bench-sparse/1",
+        "machine": machine.describe(),
+        "sites": len(st),
+        "pairs": sparse.plan(st).map.pairs,
+        "entries": entries,
+    }
