@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import omniconv
+import omniconv.models
 
 __all__ = ["ROWS", "row", "run"]
 
@@ -61,7 +62,8 @@ def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
         raise KeyError(f"{path} is of row {name!r}; there are {sorted(ROWS)}")
     outputs = ROWS[name](case, **options)
     precise = [key[4:-3] for key in case.arrays if key.startswith("f64:") and key.endswith(":hi")]
-    return {name: outputs[name] for name in (*case.outputs, *precise) if outputs[name] is not None}
+    exact = [key[4:] for key in case.arrays if key.startswith("int:")]
+    return {name: outputs[name] for name in (*case.outputs, *precise, *exact) if outputs[name] is not None}
 
 
 # ---- conv ----------------------------------------------------------------------------------------------------------
@@ -216,7 +218,7 @@ def _state(case: Any) -> dict[str, np.ndarray]:
 
 def _input(case: Any, name: str) -> np.ndarray:
     about = case.meta["inputs"][name]
-    return seeded.array(name, about["shape"], about["seed"], about["kind"])
+    return seeded.array(name, about["shape"], about["seed"], about["kind"], about.get("high", 2))
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
@@ -342,3 +344,60 @@ def vmf(case: Any) -> dict[str, np.ndarray]:
         "kl:kl": np.array(kl),
         "mle:kappa": kappa_from_r(a["mle:p"], a["mle:R"]),
     }
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+
+def _float32(values: dict[str, Any]) -> dict[str, Any]:
+    return {n: v.astype(np.float32) if v.dtype == np.float64 else v for n, v in values.items()}
+
+
+def _built(case: Any, name: str, **options: Any) -> Any:
+    """The model, with the case's parameters under their public names; an error unless the numbers of parameters agree."""
+    model = omniconv.models.create(name, **options)
+    state = _state(case)
+    shapes = {n: s for n, s in case.meta["state"].items()}
+    state = {n: np.broadcast_to(v, shapes[n]) if n in shapes else v for n, v in state.items()}
+    model.load_state_dict(state)
+    if model.num_parameters != case.meta["params"]:
+        raise ValueError(f"{name} has {model.num_parameters} parameters, the case tells {case.meta['params']}")
+    return model
+
+
+def _inputs(case: Any) -> list[np.ndarray]:
+    given = {n: case.arrays[f"in:{n}"] if f"in:{n}" in case.arrays else _input(case, n) for n in case.meta["inputs"]}
+    return list(_float32(given).values())
+
+
+def _model_row(name: str, family: str, without: tuple[str, ...] = (), **words: str) -> None:
+    """A row whose kwargs are options of a family, but for those left away, and those under other `words`."""
+
+    @row(name)
+    def model(case: Any) -> dict[str, np.ndarray]:
+        options = {words.get(k, k): v for k, v in case.meta["kwargs"].items() if k not in without}
+        return _built(case, family, **options).outputs(*_inputs(case))
+
+
+_model_row("resnet", "resnet18")
+_model_row("vgg", "vgg16")
+_model_row("alexnet", "alexnet")
+_model_row("googlenet", "googlenet")
+_model_row("regnet", "regnetx_002")
+_model_row("convnext", "convnext_tiny", without=("conv_mlp",))
+_model_row("inception_next", "inception_next_tiny")
+_model_row("espcn", "espcn_x2")
+
+
+@row("unireplknet")
+def unireplknet(case: Any) -> dict[str, np.ndarray]:
+    """The network, and of a training form what merging its branches makes of it."""
+    model = _built(case, "unireplknet_t", **case.meta["kwargs"])
+    outputs = model.outputs(*_inputs(case))
+    if case.meta["kwargs"]["deploy"]:
+        return outputs
+    state = model.fold().state_dict()
+    names = {"kernel": "dwconv.lk_origin.weight", "bias": "dwconv.lk_origin.bias"}
+    names |= {"linear_weight": "pwconv2.0.weight", "linear_bias": "pwconv2.0.bias"}
+    outputs |= {f"merged_{n}": state.get(f"stages.1.0.{to}") for n, to in names.items()}
+    return outputs | {"merged_logits": model(*_inputs(case))}
