@@ -10,6 +10,7 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -221,13 +222,12 @@ def _input(case: Any, name: str) -> np.ndarray:
     return seeded.array(name, about["shape"], about["seed"], about["kind"], about.get("high", 2))
 
 
-def _gelu(x: np.ndarray) -> np.ndarray:
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-
-
 @row("long_conv")
-def long_conv(case: Any) -> dict[str, np.ndarray | None]:
-    """Regularised kernels, and the envelope of their initialisation."""
+def long_conv(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray | None]:
+    """The model; or regularised kernels, and the envelope of their initialisation."""
+    if case.meta["inputs"]:
+        options = {k: v for k, v in case.meta["kwargs"].items() if k != "dropout"}
+        return _built(case, "long_conv", dtype, **options).outputs(*_inputs(case, dtype))
     state, outputs = _state(case), {}
     for name, how in case.meta["kwargs"].items():
         k = state[f"{name}.kernel"]
@@ -237,56 +237,6 @@ def long_conv(case: Any) -> dict[str, np.ndarray | None]:
         outputs[name] = omniconv.squash(k, how["lam"])
     outputs["double_exp_envelope"] = omniconv.exp_decay(12, 256)
     return outputs
-
-
-@row("sgconv")
-def sgconv(case: Any) -> dict[str, np.ndarray | None]:
-    """The layer of SGConv: its kernel, and what it makes of u."""
-    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
-    bidirectional, glu = how.get("bidirectional", False), how.get("postact") == "glu"
-    u = u if how.get("transposed", True) else u.swapaxes(1, 2)
-    length = u.shape[-1]
-    scales = [state[f"kernel_list.{i}"] for i in range(sum(n.startswith("kernel_list") for n in state))]
-    k, norm = omniconv.sgconv_kernel(scales, length, decay=state["multiplier"].reshape(-1))
-    back = None
-    if bidirectional:  # the first tap of the other half multiplies the next sample
-        k, after = np.split(k, 2)
-        back = np.concatenate([np.zeros_like(after[..., :1]), after], -1)
-    y = omniconv.fft_conv(u, k, k_rev=back, skip=state["D"])
-    y = _gelu(y.reshape(len(u), -1, length)).swapaxes(1, 2)
-    name = "output_linear.0" if glu else "output_linear"
-    y = y @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-    if glu:
-        a, b = np.split(y, 2, -1)
-        y = a / (1 + np.exp(-b))
-    if back is not None:
-        k = np.concatenate([k, back[..., :0:-1]], -1)
-    return {"y": y if not how.get("transposed", True) else y.swapaxes(1, 2), "kernel": k, "kernel_norm": norm}
-
-
-@row("hyena")
-def hyena(case: Any) -> dict[str, np.ndarray | None]:
-    """The operator of Hyena, on gated long convolutions, and its implicit filter."""
-    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
-    order, width, longest = how["order"], how["d_model"], how["l_max"]
-    length = min(u.shape[1], longest)
-    x = (u @ state["in_proj.weight"].T + state["in_proj.bias"]).swapaxes(1, 2)
-    x = omniconv.fft_conv(x, omniconv.flip_taps(state["short_filter.weight"]), bias=state["short_filter.bias"])
-    *gates, v = np.split(x[..., :length], order + 1, 1)
-    t, z = omniconv.hyena_positions(longest, how.get("emb_dim", 3))
-    prefix, layers = "filter_fn.implicit_filter", []
-    for i in sorted({int(n.split(".")[2]) for n in state if n.startswith(prefix) and n.endswith("weight")}):
-        layers.append((state[f"{prefix}.{i}.weight"], state.get(f"{prefix}.{i}.bias")))
-    deltas = np.linspace(math.log(1e-2) / 1.5, math.log(1e-2) / 0.3, width * (order - 1))
-    filters = omniconv.hyena_filter(
-        z[:length], layers, state[f"{prefix}.1.freq"], t[:length], deltas, shift=how.get("shift", 0.0)
-    )
-    kernels = filters.reshape(order - 1, width, length)
-    bias = state["filter_fn.bias"].reshape(order - 1, width)
-    for k, skip, gate in zip(kernels, bias, gates[:0:-1], strict=True):
-        v = omniconv.fft_conv(v, k, pre_gate=np.ascontiguousarray(gate), skip=skip)
-    y = (v * gates[0]).swapaxes(1, 2) @ state["out_proj.weight"].T + state["out_proj.bias"]
-    return {"y": y, "filter": filters.T[None]}
 
 
 # ---- log_bessel ----------------------------------------------------------------------------------------------------
@@ -349,34 +299,34 @@ def vmf(case: Any) -> dict[str, np.ndarray]:
 # ---- models --------------------------------------------------------------------------------------------------------
 
 
-def _float32(values: dict[str, Any]) -> dict[str, Any]:
-    return {n: v.astype(np.float32) if v.dtype == np.float64 else v for n, v in values.items()}
+def _built(case: Any, name: str, dtype: str = "float32", **options: Any) -> Any:
+    """The model `name` with the case's parameters."""
+    return _loaded(case, omniconv.models.create(name, **options).to(dtype))
 
 
-def _built(case: Any, name: str, **options: Any) -> Any:
-    """The model, with the case's parameters under their public names; an error unless the numbers of parameters agree."""
-    model = omniconv.models.create(name, **options)
+def _loaded(case: Any, model: Any) -> Any:
+    """A model with the case's parameters under their public names; an error unless the numbers of parameters agree."""
     state = _state(case)
     shapes = {n: s for n, s in case.meta["state"].items()}
     state = {n: np.broadcast_to(v, shapes[n]) if n in shapes else v for n, v in state.items()}
     model.load_state_dict(state)
     if model.num_parameters != case.meta["params"]:
-        raise ValueError(f"{name} has {model.num_parameters} parameters, the case tells {case.meta['params']}")
+        raise ValueError(f"the model has {model.num_parameters} parameters, the case tells {case.meta['params']}")
     return model
 
 
-def _inputs(case: Any) -> list[np.ndarray]:
-    given = {n: case.arrays[f"in:{n}"] if f"in:{n}" in case.arrays else _input(case, n) for n in case.meta["inputs"]}
-    return list(_float32(given).values())
+def _inputs(case: Any, dtype: str = "float32") -> list[np.ndarray]:
+    given = [case.arrays[f"in:{n}"] if f"in:{n}" in case.arrays else _input(case, n) for n in case.meta["inputs"]]
+    return [a.astype(dtype) if a.dtype.kind == "f" else a for a in given]
 
 
-def _model_row(name: str, family: str, without: tuple[str, ...] = (), **words: str) -> None:
+def _model_row(name: str, family: str, without: tuple[str, ...] = ("dropout",), **words: str) -> None:
     """A row whose kwargs are options of a family, but for those left away, and those under other `words`."""
 
     @row(name)
-    def model(case: Any) -> dict[str, np.ndarray]:
+    def model(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
         options = {words.get(k, k): v for k, v in case.meta["kwargs"].items() if k not in without}
-        return _built(case, family, **options).outputs(*_inputs(case))
+        return _built(case, family, dtype, **options).outputs(*_inputs(case, dtype))
 
 
 _model_row("resnet", "resnet18")
@@ -387,6 +337,16 @@ _model_row("regnet", "regnetx_002")
 _model_row("convnext", "convnext_tiny", without=("conv_mlp",))
 _model_row("inception_next", "inception_next_tiny")
 _model_row("espcn", "espcn_x2")
+_model_row("cct", "cct_7_3x1_32")
+_model_row("convit", "convit_tiny")
+_model_row("cvt", "cvt_13")
+
+
+@row("hornet")
+def hornet(case: Any) -> dict[str, np.ndarray]:
+    """The network; its scale is a fraction in words."""
+    options = case.meta["kwargs"] | {"scale": float(Fraction(str(case.meta["kwargs"]["scale"])))}
+    return _built(case, "hornet_tiny_7x7", **options).outputs(*_inputs(case))
 
 
 @row("unireplknet")
@@ -399,5 +359,27 @@ def unireplknet(case: Any) -> dict[str, np.ndarray]:
     state = model.fold().state_dict()
     names = {"kernel": "dwconv.lk_origin.weight", "bias": "dwconv.lk_origin.bias"}
     names |= {"linear_weight": "pwconv2.0.weight", "linear_bias": "pwconv2.0.bias"}
-    outputs |= {f"merged_{n}": state.get(f"stages.1.0.{to}") for n, to in names.items()}
+    outputs |= {f"merged_{n}": state.get(f"stages.1.0.{to}") for n, to in names.items()}  # None of a small kernel
     return outputs | {"merged_logits": model(*_inputs(case))}
+_model_row("sgconv", "sgconv")
+_model_row("hyena", "hyena", without=("dropout", "filter_dropout"))
+_model_row("affnet", "affnet", without=("normalization",), activation="act", n_classes="num_classes")
+
+_TVCONV = {
+    "TVConv_k": "kernel_size", "TVConv_posi_chans": "posi_chans", "TVConv_inter_chans": "inter_chans",
+    "TVConv_inter_layers": "inter_layers", "TVConv_Bias": "bias",
+}  # fmt: skip
+
+
+@row("tvconv")
+def tvconv(case: Any) -> dict[str, np.ndarray]:
+    """The operator alone, or the network with it in."""
+    about = case.meta["kwargs"]
+    options = {to: about[word] for word, to in _TVCONV.items() if word in about}
+    if "name" not in about:
+        options |= {"stride": about["stride"], "size": (about["h"], about["w"])}
+        model = _loaded(case, omniconv.models.tvconv.TVConv(about["channels"], **options))
+    else:
+        options |= {"input_size": about["input_size"], "atom": about["atom"]}
+        model = _built(case, f"tvconv_{about['name']}", **options)
+    return model.outputs(*_inputs(case))

@@ -18,10 +18,10 @@ from omniconv.array import said
 from omniconv.nn.arrays import by_numpy, constant, convolved, moved, take
 
 __all__ = [
-    "activation", "batch_norm", "channels_first", "channels_last", "concat", "constant", "conv", "conv_transpose", "embedding", "erf", "flatten",
-    "global_avg_pool", "group_norm", "grn",
-    "innermost", "instance_norm", "l2_normalize", "layer_norm", "linear", "pad", "pixel_shuffle", "pixel_unshuffle", "rms_norm",
-    "softmax", "topk",
+    "activation", "batch_norm", "broadcast", "channels_first", "channels_last", "concat", "constant", "conv", "conv_transpose", "embedding", "erf", "fft_conv",
+    "flatten", "global_avg_pool", "glu", "group_norm", "grn",
+    "innermost", "instance_norm", "l2_normalize", "layer_norm", "linear", "namespace", "pad", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "rms_norm", "softmax", "stack", "topk",
 ]  # fmt: skip
 
 _KERNEL_WORDS = {
@@ -91,6 +91,17 @@ def activation(x: Any, name: str | None, *, negative_slope: float = 0.01) -> Any
     return _defined(xp, x, name, negative_slope)
 
 
+def glu(x: Any, axis: int = -1) -> Any:
+    """The first half along an axis times the sigmoid of the second."""
+    half = x.shape[axis] // 2
+    cut = [slice(None)] * x.ndim
+    parts = []
+    for span in (slice(0, half), slice(half, None)):
+        cut[axis] = span
+        parts.append(x[tuple(cut)])
+    return parts[0] * activation(parts[1], "sigmoid")
+
+
 def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x) over its sum along an axis; the largest element is subtracted first."""
     xp = array_namespace(x)
@@ -124,6 +135,19 @@ def conv(
 def conv_transpose(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
     """`omniconv.conv_transpose1d` to `3d`, by the axes of weight [Ci, Co / groups, *kernel], for any framework."""
     return convolved(x, weight, bias, options, transposed=True)
+
+
+def fft_conv(u: Any, k: Any, **options: Any) -> Any:
+    """`omniconv.fft_conv` of the framework of u."""
+    if is_torch_array(u):
+        import omniconv.torch as ours
+    elif is_jax_array(u):
+        import omniconv.jax as ours
+    else:
+        import omniconv as ours
+
+        options = {n: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for n, v in options.items()}
+    return ours.fft_conv(u, k, **options)
 
 
 def linear(
@@ -271,6 +295,11 @@ def concat(arrays: Sequence[Any], axis: int = 1) -> Any:
     return array_namespace(first).concat(list(arrays), axis=axis)
 
 
+def namespace(x: Any) -> Any:
+    """The array API of the framework of x."""
+    return array_namespace(x)
+
+
 def channels_last(x: Any) -> Any:
     """A view [N, H, W, C] of [N, C, H, W]."""
     return moved(x, 1, -1)
@@ -284,6 +313,21 @@ def channels_first(x: Any) -> Any:
 def innermost(x: Any) -> Any:
     """The same [N, C, H, W] with its channels innermost in memory, where that matters: for NumPy's arrays."""
     return moved(np.ascontiguousarray(moved(x, 1, -1)), -1, 1) if by_numpy(x) else x
+
+
+def permute(x: Any, axes: Sequence[int]) -> Any:
+    """x with its axes in this order: a view."""
+    return array_namespace(x).permute_dims(x, tuple(axes))
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays along a new axis."""
+    return array_namespace(arrays[0]).stack(list(arrays), axis=axis)
+
+
+def broadcast(x: Any, shape: Sequence[int]) -> Any:
+    """x repeated to a shape: a view."""
+    return array_namespace(x).broadcast_to(x, tuple(shape))
 
 
 def flatten(x: Any) -> Any:

@@ -135,7 +135,7 @@ class Conv(_Product):
         super().__init__()
         if ci % groups or co % groups:
             raise ValueError(f"groups is {groups}; it must divide the channels, {ci} and {co}")
-        spatial = len(kernel)
+        spatial, self.kernel = len(kernel), tuple(kernel)
         self.options = {
             "stride": pair(stride, spatial),
             "padding": padding if isinstance(padding, str) else pair(padding, spatial),

@@ -127,8 +127,11 @@ def load_state_dict(module: Module, state: Mapping[str, Any], *, strict: bool = 
             given[id(parameter)] = name
         elif not np.array_equal(_numpy(state[name]), _numpy(state[given[id(parameter)]])):
             wrong.append(f"{name} differs from {given[id(parameter)]}, of which the model has one")
+    optional = re.compile("|".join(module.optional) or "$^")
     missing = [
-        n for n, p in parameters.items() if id(p) not in given and not any(w.startswith(f"{n} ") for w in wrong)
+        n
+        for n, p in parameters.items()
+        if id(p) not in given and not optional.search(n) and not any(w.startswith(f"{n} ") for w in wrong)
     ]
     if wrong or (strict and (missing or unexpected)):
         raise ValueError(_complaint(type(module).__name__, missing, unexpected, wrong))

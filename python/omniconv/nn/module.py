@@ -17,7 +17,7 @@ import numpy as np
 
 from omniconv.array import said
 
-__all__ = ["Identity", "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential"]
+__all__ = ["Identity", "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList", "Sequential"]
 
 
 class Parameter:
@@ -40,6 +40,7 @@ class Parameter:
         self.key: tuple[int, str] = (0, "")
         self.dtype = "float32"
         self._array: Any = None
+        self._source: Any = None
 
     @property
     def size(self) -> int:
@@ -55,8 +56,9 @@ class Parameter:
 
     @array.setter
     def array(self, value: Any) -> None:
+        self._source = value  # as precise as it was given, for `to`
         if isinstance(value, np.ndarray):
-            value = value.view()
+            value = value.astype(self.dtype, copy=False).view()
             value.flags.writeable = False
         self._array = value
 
@@ -79,6 +81,8 @@ class Module:
 
     #: names of checkpoints that are passed over if the module has no such parameter: patterns of `re.search`
     ignored: tuple[str, ...] = (r"num_batches_tracked$",)
+    #: names that a checkpoint need not hold, because they have values already: patterns of `re.search`
+    optional: tuple[str, ...] = ()
     #: (pattern, replacement) of `re.sub`: other public names of the same parameters
     renames: tuple[tuple[str, str], ...] = ()
 
@@ -171,7 +175,7 @@ class Module:
             for parameter in self._unique():
                 parameter.dtype = what
                 if parameter._array is not None:
-                    parameter.array = np.asarray(parameter.array).astype(what)
+                    parameter.array = np.asarray(parameter._source).astype(what)
         elif what in ("numpy", "torch", "jax"):
             for parameter in self._unique():
                 parameter.array = _converted(parameter.array, what)
@@ -289,3 +293,16 @@ class ModuleDict(Module):
 
     def __getitem__(self, name: str) -> Module:
         return self._modules[name]
+
+
+class ParameterList(Module):
+    """Parameters by number."""
+
+    def __init__(self, parameters: Any = ()) -> None:
+        super().__init__()
+        for i, parameter in enumerate(parameters):
+            setattr(self, str(i), parameter)
+
+    def arrays(self) -> list[Any]:
+        """The arrays of all."""
+        return [parameter.array for parameter in self._parameters.values()]
