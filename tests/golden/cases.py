@@ -383,3 +383,38 @@ def tvconv(case: Any) -> dict[str, np.ndarray]:
         options |= {"input_size": about["input_size"], "atom": about["atom"]}
         model = _built(case, f"tvconv_{about['name']}", **options)
     return model.outputs(*_inputs(case))
+_model_row("mirnet", "mirnet", without=("stride",))
+_model_row("spark", "spark_resnet50")
+
+
+@row("base_conv")
+def base_conv(case: Any) -> dict[str, np.ndarray]:
+    """The mixer alone, or a language model of it and the sequences of its task."""
+    options = dict(case.meta["kwargs"])
+    if "vocab_size" not in options:
+        return _built(case, "base_conv", **options).outputs(*_inputs(case))
+    if options.pop("sequence_mixer") != "BaseConv" or options.pop("state_mixer") != "Identity":
+        raise NotImplementedError("only BaseConv without a state mixer")
+    outputs = _built(case, "base_conv_lm", **options).outputs(*_inputs(case))
+    if "mqar" in case.meta:
+        about = {k: v for k, v in case.meta["mqar"].items() if k != "random_non_queries"}
+        ids, labels = omniconv.models.base_conv.multiquery_ar(**about)
+        outputs |= {"mqar_inputs": ids, "mqar_labels": labels}
+    return outputs
+
+
+@row("dea_net")
+def dea_net(case: Any) -> dict[str, np.ndarray]:
+    """The network, or one block in its form of training, with what folding makes of it."""
+    about = case.meta["kwargs"]
+    if "block" not in about:
+        return _built(case, "dea_net", **about).outputs(*_inputs(case))
+    deploy = "training" not in about["block"]
+    if about["block"].startswith("DEAB"):
+        block = omniconv.models.dea_net.DEABlock(about["dim"], about["reduction"], deploy)
+    else:
+        block = omniconv.models.dea_net.DEBlock(about["dim"], deploy)
+    (x,), block = _inputs(case), _loaded(case, block)
+    outputs = {"conv1": block.conv1(x), "out": block(x)}
+    conv = block.fold().conv1
+    return outputs | {"folded_weight": conv.weight, "folded_bias": conv.bias}

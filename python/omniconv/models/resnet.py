@@ -5,7 +5,7 @@ The stride of a bottleneck is on its 3x3 convolution. Names of parameters are to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omniconv import nn
@@ -44,14 +44,14 @@ class Block(nn.Module):
         if stride != 1 or ci != co:
             self.downsample = nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm(co))
 
-    def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
-        shortcut = x if self.downsample is None else self.downsample[0](x, norm=self.downsample[1])
+    def forward(self, x: Any, keep: Callable[[Any], Any] = lambda y: y) -> Any:
+        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]; `keep` may mask every map on the way."""
+        shortcut = x if self.downsample is None else keep(self.downsample[0](x, norm=self.downsample[1]))
         for i in range(1, self.count):
-            x = getattr(self, f"conv{i}")(x, norm=getattr(self, f"bn{i}"), activation="relu")
+            x = keep(getattr(self, f"conv{i}")(x, norm=getattr(self, f"bn{i}"), activation="relu"))
         last = self.count
-        return getattr(self, f"conv{last}")(
-            x, norm=getattr(self, f"bn{last}"), residual=shortcut, activation="relu"
+        return keep(
+            getattr(self, f"conv{last}")(x, norm=getattr(self, f"bn{last}"), residual=shortcut, activation="relu")
         )
 
     def _fold(self) -> None:
