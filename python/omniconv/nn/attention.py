@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from omniconv.nn.arrays import constant, pair
 from omniconv.nn.functional import pad, softmax
+from omniconv.nn.summary import note
 
 __all__ = ["attention", "deform_conv2d", "grid_sample", "window_conv2d"]
 
@@ -64,7 +65,9 @@ def attention(
             total = xp.sum(e, axis=-1, keepdims=True)
             weights = e / xp.where(total > 0, total, total * 0 + 1)
         parts.append(xp.matmul(weights, v))
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
+    y = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
+    note("attention", y, batch * count * keys * (q.shape[-1] + v.shape[-1]))
+    return y
 
 
 def window_conv2d(x: Any, weight: Any, *, stride: Any = 1, padding: Any = None, dilation: Any = 1) -> Any:

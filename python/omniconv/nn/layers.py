@@ -13,6 +13,7 @@ import omniconv
 from omniconv.nn import functional as F
 from omniconv.nn.arrays import by_numpy, pair
 from omniconv.nn.module import Identity, Module, Parameter
+from omniconv.nn.summary import note, watched, within
 
 __all__ = [
     "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "fold_norm",
@@ -117,6 +118,16 @@ class _Product(Module):
                 self._plans.popitem(last=False)
         return plan[0]
 
+    def __call__(self, x: Any, **epilogue: Any) -> Any:
+        if not watched():
+            return self.forward(x, **epilogue)
+        with within(str(id(self))):
+            y = self.forward(x, **epilogue)
+        size, bias = math.prod(y.shape), self.bias is not None
+        per_output = math.prod(self.weight.shape[1:]) + bias
+        note(type(self).__name__, y, size * per_output, math.prod(self.weight.shape) + bias * self.weight.shape[0], str(id(self)))
+        return y
+
     def __deepcopy__(self, memo: dict) -> Any:
         raise TypeError("copy a model by create() and load_state_dict()")
 
@@ -188,7 +199,11 @@ class ConvTranspose2d(Module):
 
     def forward(self, x: Any) -> Any:
         """x [N, Ci, H, W] to [N, Co, ...]."""
-        return F.conv_transpose(x, self.weight, self.bias, **self.options)
+        y = F.conv_transpose(x, self.weight, self.bias, **self.options)
+        bias = self.bias is not None
+        macs = math.prod(x.shape) * math.prod(self.weight.shape[1:]) + bias * math.prod(y.shape)
+        note("ConvTranspose2d", y, macs, math.prod(self.weight.shape) + bias * y.shape[1], str(id(self)))
+        return y
 
 
 class Linear(_Product):

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from omniconv.array import said
 from omniconv.nn.arrays import by_numpy, constant, pair, take
 from omniconv.nn.functional import pad
+from omniconv.nn.summary import note
 
 __all__ = ["adaptive_avg_pool", "avg_pool", "max_pool", "resize"]
 
@@ -70,7 +71,9 @@ def max_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, *, ceil_
     With ceil_mode a last window may hang over the high end, if it starts inside. NaN wins, as in PyTorch.
     """
     xp = array_namespace(x)
-    return _reduced(x, kernel, stride, padding, ceil_mode, -math.inf, xp.maximum)
+    y = _reduced(x, kernel, stride, padding, ceil_mode, -math.inf, xp.maximum)
+    note("max_pool", y, 0)
+    return y
 
 
 def avg_pool(
@@ -89,6 +92,7 @@ def avg_pool(
         shape = [1] * x.ndim
         shape[2 + axis] = -1
         sums = sums / xp.reshape(constant(counts.astype(np.float64), x), tuple(shape))
+    note("avg_pool", sums, 0)
     return sums
 
 
