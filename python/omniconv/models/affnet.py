@@ -1,7 +1,8 @@
-"""AFFNet: Huang et al., "Adaptive Frequency Filters As Efficient Global Token Mixers", arXiv:2307.14008. Names are the repository's.
+"""AFFNet: Huang et al., "Adaptive Frequency Filters As Efficient Global Token Mixers", arXiv:2307.14008. Names
+are the repository's.
 
-The repository's configurations are not public with it: which of two normalisations the published weights use, options of
-`attn_norm_layer` with equal names and shapes, has to be tried.
+The repository's configurations are not public with it: which of two normalisations the published weights use,
+options of `attn_norm_layer` with equal names and shapes, has to be tried.
 """
 
 from __future__ import annotations
@@ -27,16 +28,14 @@ ACTIVATIONS = {"swish": "silu", "hard_swish": "hardswish"}
 class ConvLayer(nn.Module):
     """Convolution, batch norm, activation."""
 
-    def __init__(
-        self, ci: int, co: int, kernel: int, stride: int = 1, groups: int = 1, act: str | None = None
-    ) -> None:
+    def __init__(self, ci: int, co: int, kernel: int, stride: int = 1, groups: int = 1, act: str | None = None) -> None:
         super().__init__()
         self.act = act
         conv = nn.Conv2d(ci, co, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.block = nn.ModuleDict({"conv": conv, "norm": nn.BatchNorm(co)})
 
     def forward(self, x: Any, residual: Any = None) -> Any:
-        """x [N, Ci, H, W]."""
+        """X [N, Ci, H, W]."""
         return self.block["conv"](x, norm=self.block["norm"], activation=self.act, residual=residual)
 
     def _fold(self) -> None:
@@ -58,7 +57,7 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and ci == co
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
+        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
         y = x
         for name in ("exp_1x1", "conv_3x3"):
             y = self.block[name](y) if name in self.block._modules else y
@@ -77,7 +76,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(channels, fill=0.0)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         if self.kind == "layer_norm_2d":
             return group_norm(x, 1, self.weight, self.bias)
         xp = nn.functional.namespace(x)
@@ -98,9 +97,15 @@ class Filter(nn.Module):
             setattr(self, f"b{i}", nn.Parameter(2, blocks, each))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return omniconv.affnet_filter2d(
-            x, self.w1, self.b1, self.w2, self.b2, threshold=self.threshold, activation=lambda v: activation(v, self.act)
+            x,
+            self.w1,
+            self.b1,
+            self.w2,
+            self.b2,
+            threshold=self.threshold,
+            activation=lambda v: activation(v, self.act),
         )
 
 
@@ -115,7 +120,7 @@ class Inner(nn.Module):
         self.mlp = InvertedResidual(channels, channels, 1, 2, act)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.filter(self.norm2(self.mlp(self.norm1(x)))) + x
 
 
@@ -130,7 +135,7 @@ class AFFBlock(nn.Module):
         self.fusion = ConvLayer(2 * channels, channels, 1, act=act)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.fusion(concat([x, self.conv_proj(self.global_rep(x))]))
 
 

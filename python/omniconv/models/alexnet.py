@@ -36,7 +36,7 @@ class AlexNet(Model):
         )
 
     def outputs(self, x: Any) -> dict[str, Any]:
-        """features (the last map), pooled (to 6x6) and logits of images [N, 3, H, W]."""
+        """Features (the last map), pooled (to 6x6) and logits of images [N, 3, H, W]."""
         for name in ("0", "3", "6", "8", "10"):
             x = self.features[name](x, activation="relu")
             if name in ("0", "3", "10"):

@@ -1,6 +1,7 @@
 """BaseConv: Arora et al., "Zoology: Measuring and Improving Recall in Efficient Language Models", arXiv:2312.04927.
 
-The mixer, a small language model around it, and the task that the paper measures recall with. Names are the repository's.
+The mixer, a small language model around it, and the task that the paper measures recall with. Names are the
+repository's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import omniconv
 from omniconv import nn
 from omniconv.models.registry import Model, register
-from omniconv.nn.functional import activation, constant, fft_conv, permute
+from omniconv.nn.functional import activation, fft_conv, permute
 
 
 class ShortConv(nn.Module):
@@ -24,7 +25,7 @@ class ShortConv(nn.Module):
         self.conv = nn.Conv1d(d_model, d_model, kernel_size, padding=kernel_size - 1, groups=d_model)
 
     def forward(self, u: Any) -> Any:
-        """u [B, L, D]."""
+        """U [B, L, D]."""
         return permute(self.conv(permute(u, (0, 2, 1)))[..., : u.shape[1]], (0, 2, 1))
 
 
@@ -43,7 +44,7 @@ class LongConv(nn.Module):
         self.pos_emb.z = omniconv.hyena_positions(l_max, 3)[1][None]
 
     def forward(self, u: Any) -> Any:
-        """u [B, L, D]."""
+        """U [B, L, D]."""
         length = u.shape[1]
         if self.implicit:
             k = permute(self.mlp["2"](self.mlp["0"](self.pos_emb.z[0, :length], activation="relu")), (1, 0))
@@ -85,7 +86,7 @@ class BaseConv(Model):
             self.conv = ShortConv(d_model, kernel_size)
 
     def outputs(self, u: Any) -> dict[str, Any]:
-        """conv and y [B, L, D] of u [B, L, D]."""
+        """Conv and y [B, L, D] of u [B, L, D]."""
         conv = self.conv(u)
         return {"conv": conv, "y": activation(conv, self.act) * self.projection(u, activation=self.act) + u}
 
@@ -155,8 +156,8 @@ def multiquery_ar(
     """
     if input_seq_len % 2 or vocab_size <= input_seq_len or num_kv_pairs * 4 > input_seq_len:
         raise ValueError(
-            f"input_seq_len is {input_seq_len}, vocab_size {vocab_size} and num_kv_pairs {num_kv_pairs}; the length must "
-            "be even, below the vocabulary, and four times the pairs"
+            f"input_seq_len is {input_seq_len}, vocab_size {vocab_size} and num_kv_pairs {num_kv_pairs}; the length "
+            "must be even, below the vocabulary, and at least four times the pairs"
         )
     rng, context = np.random.RandomState(seed), 2 * num_kv_pairs
     space, half = (input_seq_len - context) // 2, vocab_size // 2

@@ -5,6 +5,7 @@ Names are the repository's. As there, the residual of the second half of a block
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -88,7 +89,7 @@ class Tokenizer(nn.Module):
         sizes = [ci, *[in_planes] * (layers - 1), width]
         self.conv_layers = nn.ModuleList(
             nn.ModuleDict({"0": nn.Conv2d(a, b, kernel, stride, padding, bias=False)})
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in itertools.pairwise(sizes)
         )
 
     def forward(self, x: Any) -> Any:
@@ -131,9 +132,7 @@ class CCT(Model):
         super().__init__()
         if positional_embedding not in ("learnable", "sine", "none"):
             raise ValueError(f"positional_embedding is {positional_embedding!r}; known are learnable, sine and none")
-        self.tokenizer = Tokenizer(
-            in_channels, embedding_dim, kernel_size, stride, padding, n_conv_layers, in_planes
-        )
+        self.tokenizer = Tokenizer(in_channels, embedding_dim, kernel_size, stride, padding, n_conv_layers, in_planes)
         self.positional_embedding = positional_embedding
         head = self.classifier = nn.ModuleDict()
         if positional_embedding == "learnable":

@@ -1,4 +1,5 @@
-"""ConViT: d'Ascoli et al., "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases", arXiv:2103.10697.
+"""ConViT: d'Ascoli et al., "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases",
+arXiv:2103.10697.
 
 Names are those of the repository and of timm.
 """

@@ -5,6 +5,7 @@ Names of parameters are those of the original repository; timm's are known too.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ class Block(nn.Module):
         self.gamma = nn.Parameter(channels, fill=layer_scale) if layer_scale else None
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = self.norm(nn.functional.channels_last(self.dwconv(x)))
         y = self.pwconv1(y, activation="gelu")
         y = self.pwconv2(y, gamma=self.gamma, residual=nn.functional.channels_last(x))
@@ -57,7 +58,7 @@ class Block(nn.Module):
 def _stages(channels: Sequence[int], ci: int) -> nn.ModuleList:
     """The stem, and what lies between the stages."""
     layers = [nn.Sequential(nn.Conv2d(ci, channels[0], 4, 4), nn.LayerNorm(channels[0], eps=1e-6, axis=1))]
-    for a, b in zip(channels, channels[1:], strict=False):
+    for a, b in itertools.pairwise(channels):
         layers.append(nn.Sequential(nn.LayerNorm(a, eps=1e-6, axis=1), nn.Conv2d(a, b, 2, 2)))
     return nn.ModuleList(layers)
 
@@ -131,6 +132,6 @@ class IsotropicConvNeXt(Model):
         self.head = nn.Linear(dim, num_classes)
 
     def outputs(self, x: Any) -> dict[str, Any]:
-        """features [N, dim, H / 16, W / 16] and logits of images [N, 3, H, W]."""
+        """Features [N, dim, H / 16, W / 16] and logits of images [N, 3, H, W]."""
         x = self.blocks(self.stem(nn.functional.innermost(x)))
         return {"features": x, "logits": self.head(self.norm(nn.functional.global_avg_pool(x)))}

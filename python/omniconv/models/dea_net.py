@@ -1,5 +1,5 @@
-"""DEA-Net: Chen et al., "DEA-Net: Single image dehazing based on detail-enhanced convolution and content-guided attention",
-arXiv:2301.04805. Names are the repository's.
+"""DEA-Net: Chen et al., "DEA-Net: Single image dehazing based on detail-enhanced convolution and content-guided
+attention", arXiv:2301.04805. Names are the repository's.
 
 `fold` turns the form of training, five difference convolutions side by side, into that of deployment, one convolution.
 """
@@ -51,7 +51,7 @@ class DEConv(nn.Module):
         return w, central.bias + across.bias + down.bias + angular.bias + self.conv1_5.bias
 
     def forward(self, x: Any, **epilogue: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         weight, bias = self.folded()
         return nn.functional.conv(x, weight, bias, padding=1, **epilogue)
 
@@ -69,7 +69,7 @@ class Gates(nn.Module):
         self.pa = nn.ModuleDict({"pa2": nn.Conv2d(2 * channels, channels, 7, 1, 3, groups=channels, **reflect)})
 
     def gates(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         xp, (n, c, h, w) = namespace(x), x.shape
         place = concat([xp.mean(x, axis=1, keepdims=True), xp.max(x, axis=1, keepdims=True)])
         ca = self.ca["ca"]
@@ -87,7 +87,7 @@ class DEBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.conv2(self.conv1(x, activation="relu") + x, residual=x)
 
     def _fold(self) -> None:
@@ -106,7 +106,7 @@ class DEABlock(Gates):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = self.conv2(self.conv1(x, activation="relu") + x)
         return y * self.gates(y) + x
 
@@ -121,7 +121,7 @@ class Fusion(Gates):
         self.conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Any, y: Any) -> Any:
-        """x and y [N, C, H, W]."""
+        """X and y [N, C, H, W]."""
         w = activation(self.gates(x + y), "sigmoid")
         return self.conv(x + y + w * x + (1 - w) * y)
 
@@ -135,7 +135,7 @@ class Step(nn.Module):
         self.relu = relu
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = self._modules["0"](x)
         return activation(y, "relu") if self.relu else y
 

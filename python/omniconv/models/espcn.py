@@ -33,7 +33,7 @@ class ESPCN(Model):
         self.last_part = nn.ModuleDict({"0": nn.Conv2d(32, num_channels * scale_factor**2, 3, 1, 1)})
 
     def outputs(self, x: Any) -> dict[str, Any]:
-        """hidden [N, 32, H, W] and out [N, C, H r, W r] of x [N, C, H, W]."""
+        """Hidden [N, 32, H, W] and out [N, C, H r, W r] of x [N, C, H, W]."""
         for name in ("0", "2"):
             x = self.first_part[name](x, activation="tanh")
         return {"hidden": x, "out": nn.functional.pixel_shuffle(self.last_part["0"](x), self.factor)}

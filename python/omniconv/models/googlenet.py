@@ -1,7 +1,7 @@
 """GoogLeNet: Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842. Names are torchvision's.
 
-As torchvision's, and unlike the paper: batch normalisation after every convolution, and the third branch of an inception
-has a 3x3 convolution where the paper's has 5x5. The auxiliary classifiers of training are optional.
+As torchvision's, and unlike the paper: batch normalisation after every convolution, and the third branch of an
+inception has a 3x3 convolution where the paper's has 5x5. The auxiliary classifiers of training are optional.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unit(nn.Module):
         self.bn = nn.BatchNorm(co, eps=1e-3)
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, ...]."""
+        """X [N, Ci, H, W] to [N, Co, ...]."""
         return self.conv(x, norm=self.bn, activation="relu")
 
     def _fold(self) -> None:
@@ -57,7 +57,7 @@ class Inception(nn.Module):
         self.branch4 = nn.Sequential(lambda x: nn.max_pool(x, 3, 1, 1), Unit(ci, four, 1))
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, sum of the widths, H, W]."""
+        """X [N, Ci, H, W] to [N, sum of the widths, H, W]."""
         return nn.functional.concat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)])
 
 
@@ -71,7 +71,7 @@ class Auxiliary(nn.Module):
         self.fc2 = nn.Linear(1024, num_classes)
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to logits."""
+        """X [N, Ci, H, W] to logits."""
         y = nn.functional.flatten(self.conv(nn.adaptive_avg_pool(x, 4)))
         return self.fc2(self.fc1(y, activation="relu"))
 

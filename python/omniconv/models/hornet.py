@@ -1,7 +1,10 @@
-"""HorNet: Rao et al., "HorNet: Efficient High-Order Spatial Interactions", arXiv:2207.14284. Names are the repository's."""
+"""HorNet: Rao et al., "HorNet: Efficient High-Order Spatial Interactions", arXiv:2207.14284. Names are the
+repository's.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +43,7 @@ class GlobalFilter(nn.Module):
         return nn.functional.permute(w, (2, 3, 0, 1))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         x = self.pre_norm(x)
         n, c, h, w = x.shape
         near = self.dw(x[:, : c // 2])
@@ -62,13 +65,11 @@ class GnConv(nn.Module):
             self.dwconv = nn.Conv2d(total, total, 7, 1, 3, groups=total)
         else:
             self.dwconv = GlobalFilter(total, filter_size)
-        self.pws = nn.ModuleList(
-            nn.Conv2d(a, b, 1) for a, b in zip(self.widths, self.widths[1:], strict=False)
-        )
+        self.pws = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(self.widths, self.widths[1:], strict=False))
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Any, **epilogue: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         x = self.proj_in(x)
         first = self.widths[0]
         y, b = x[:, :first], self.dwconv(x[:, first:]) * self.scale
@@ -93,7 +94,7 @@ class Block(nn.Module):
         self.gamma2 = nn.Parameter(channels, fill=1e-6)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         x = channels_last(self.gnconv(self.norm1(x), gamma=self.gamma1, residual=x))
         y = self.pwconv1(self.norm2(x), activation="gelu")
         return channels_first(self.pwconv2(y, gamma=self.gamma2, residual=x))
@@ -138,7 +139,7 @@ class HorNet(Model):
         if global_filter:
             filters[2:4] = [filter_size_stage3, filter_size_stage4]
         layers = [nn.Sequential(nn.Conv2d(in_channels, dims[0], 4, 4), nn.LayerNorm(dims[0], eps=1e-6, axis=1))]
-        for a, b in zip(dims, dims[1:], strict=False):
+        for a, b in itertools.pairwise(dims):
             layers.append(nn.Sequential(nn.LayerNorm(a, eps=1e-6, axis=1), nn.Conv2d(a, b, 2, 2)))
         self.downsample_layers = nn.ModuleList(layers)
         self.stages = nn.ModuleList(

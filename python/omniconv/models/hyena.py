@@ -28,7 +28,15 @@ class Filter(nn.Module):
     """An implicit filter: a network of the position, times a decaying window."""
 
     def __init__(
-        self, channels: int, longest: int, features: int, width: int, inner: int, w: float, deltas: np.ndarray, shift: float
+        self,
+        channels: int,
+        longest: int,
+        features: int,
+        width: int,
+        inner: int,
+        w: float,
+        deltas: np.ndarray,
+        shift: float,
     ) -> None:
         super().__init__()
         self.shift = shift
@@ -90,7 +98,7 @@ class HyenaOperator(Model):
         self.filter_fn = Filter(channels, l_max, emb_dim, filter_order, num_inner_mlps, w, deltas, shift)
 
     def outputs(self, u: Any) -> dict[str, Any]:
-        """filter [1, L, channels] and y [B, L, D] of u [B, L, D], cut to l_max."""
+        """Filter [1, L, channels] and y [B, L, D] of u [B, L, D], cut to l_max."""
         length = min(u.shape[1], self.longest)
         x = self.short_filter(permute(self.in_proj(u), (0, 2, 1)))[..., :length]
         gates = [x[:, i * self.width : (i + 1) * self.width] for i in range(self.order + 1)]

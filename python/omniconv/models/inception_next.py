@@ -1,4 +1,6 @@
-"""InceptionNeXt: Yu et al., "InceptionNeXt: When Inception Meets ConvNeXt", arXiv:2303.16900. Names are the repository's and timm's."""
+"""InceptionNeXt: Yu et al., "InceptionNeXt: When Inception Meets ConvNeXt", arXiv:2303.16900. Names are the
+repository's and timm's.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ class Mixer(nn.Module):
         self.dwconv_h = nn.Conv2d(g, g, (band, 1), 1, (band // 2, 0), groups=g)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         a, b, c = self.cuts
         return nn.functional.concat(
             [x[:, :a], self.dwconv_hw(x[:, a:b]), self.dwconv_w(x[:, b:c]), self.dwconv_h(x[:, c:])]
@@ -49,7 +51,7 @@ class Block(nn.Module):
         self.gamma = nn.Parameter(channels, fill=1e-6)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = self.mlp["fc1"](self.norm(self.token_mixer(x)), activation="gelu")
         return self.mlp["fc2"](y, gamma=self.gamma, residual=x)
 

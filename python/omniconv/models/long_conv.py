@@ -1,7 +1,7 @@
 """Long convolutions with squashed kernels: Fu et al., "Simple Hardware-Efficient Long Convolutions", arXiv:2302.06646.
 
-Names are the repository's. As there, a kernel is stored for twice the longest length and convolves around twice the length
-of the input: its second half looks ahead.
+Names are the repository's. As there, a kernel is stored for twice the longest length and convolves around twice
+the length of the input: its second half looks ahead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LongConv(nn.Module):
         self.output_linear = nn.ModuleDict({"0": nn.Linear(channels * d_model, 2 * d_model)})
 
     def forward(self, u: Any) -> Any:
-        """u [B, H, L]."""
+        """U [B, H, L]."""
         length = u.shape[-1]
         k = omniconv.squash(self.kernel, self.lam)[..., : 2 * length]
         k = k if k.shape[-1] == 2 * length else pad(k, [(0, 2 * length - k.shape[-1])])

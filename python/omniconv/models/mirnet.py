@@ -27,7 +27,7 @@ class PReLU(nn.Module):
         self.weight = slope or nn.Parameter(1, fill=0.25)
 
     def forward(self, x: Any) -> Any:
-        """x [...]."""
+        """X [...]."""
         if isinstance(x, np.ndarray):
             return nn.functional.activation(x, "leaky_relu", negative_slope=float(self.weight[0]))
         return namespace(x).where(x > 0, x, x * self.weight)
@@ -47,7 +47,7 @@ class AttentionUnit(nn.Module):
         self.conv1x1 = _conv(2 * channels, channels, 1)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = self.body(x)
         xp = namespace(y)
         place = concat([xp.max(y, axis=1, keepdims=True), xp.mean(y, axis=1, keepdims=True)])
@@ -90,7 +90,7 @@ class Half(nn.Module):
         self.bot = nn.Sequential(blurred, _conv(c, 2 * c, 1))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.top(x) + self.bot(x)
 
 
@@ -104,7 +104,7 @@ class Twice(nn.Module):
         self.bot = nn.Sequential(lambda x: nn.resize(x, (2 * x.shape[2], 2 * x.shape[3])), _conv(c, c // 2, 1))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.top(x) + self.bot(x)
 
 
@@ -116,7 +116,7 @@ class Scaled(nn.Module):
         self.body = nn.Sequential(*(step(c) for c in channels))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.body(x)
 
 
@@ -127,18 +127,14 @@ class MultiScale(nn.Module):
         super().__init__()
         self.columns = width
         widths = self.widths = [n_feat * 2**i for i in range(height)]
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([unit] * width) for unit in [AttentionUnit(c, slope) for c in widths]
-        )
+        self.blocks = nn.ModuleList(nn.ModuleList([unit] * width) for unit in [AttentionUnit(c, slope) for c in widths])
         self.selective_kernel = nn.ModuleList(Fusion(c, height) for c in widths)
         self.last_up = nn.ModuleDict(
             {str(k): Scaled(Twice, [widths[k - i] for i in range(k)]) for k in range(1, height)}
         )
         pairs = [(a, b) for a in range(height) for b in range(a + 1, height)]
         self.down = nn.ModuleDict({f"{widths[a]}_{2 ** (b - a)}": Scaled(Half, widths[a:b]) for a, b in pairs})
-        self.up = nn.ModuleDict(
-            {f"{widths[b]}_{2 ** (b - a)}": Scaled(Twice, widths[b:a:-1]) for a, b in pairs}
-        )
+        self.up = nn.ModuleDict({f"{widths[b]}_{2 ** (b - a)}": Scaled(Twice, widths[b:a:-1]) for a, b in pairs})
         self.conv_out = _conv(n_feat, n_feat, 3)
 
     def _at(self, j: int, k: int, x: Any) -> Any:
@@ -148,7 +144,7 @@ class MultiScale(nn.Module):
         return (self.up if k > j else self.down)[f"{self.widths[k]}_{2 ** abs(k - j)}"](x)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         found: list[Any] = []
         for j, unit in enumerate(self.blocks):
             found.append(unit[0](self._at(j, j - 1, found[-1]) if j else x))
@@ -170,7 +166,7 @@ class Group(nn.Module):
         self.body = nn.Sequential(*blocks, _conv(n_feat, n_feat, 3))
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         return self.body(x) + x
 
 
@@ -192,8 +188,8 @@ class MIRNet(Model):
     ignored = (*Model.ignored, r"\.filt$")
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, n_feat: int = 64, kernel_size: int = 3, n_RRG: int = 3,  # noqa: N803
-        n_MSRB: int = 2, height: int = 3, width: int = 2,  # noqa: N803
+        self, in_channels: int = 3, out_channels: int = 3, n_feat: int = 64, kernel_size: int = 3, n_RRG: int = 3,
+        n_MSRB: int = 2, height: int = 3, width: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
         self.factor = 2 ** (height - 1)
@@ -205,7 +201,9 @@ class MIRNet(Model):
     def outputs(self, x: Any) -> dict[str, Any]:
         """group1, group2, ... and out [N, C, H, W] of images [N, C, H, W]."""
         if x.shape[2] % self.factor or x.shape[3] % self.factor:
-            raise ValueError(f"the image is {x.shape[2]} x {x.shape[3]}; both must be multiples of {self.factor}: pad it")
+            raise ValueError(
+                f"the image is {x.shape[2]} x {x.shape[3]}; both must be multiples of {self.factor}: pad it"
+            )
         y, found = self.conv_in(x), {}
         for i in range(len(self.body)):
             y = found[f"group{i + 1}"] = self.body[i](y)

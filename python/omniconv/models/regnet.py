@@ -1,4 +1,5 @@
-"""RegNet: Radosavovic et al., "Designing Network Design Spaces", arXiv:2003.13678, and the rule to scale it of Dollar et al.,
+"""RegNet: Radosavovic et al., "Designing Network Design Spaces", arXiv:2003.13678, and the rule to scale it of
+Dollar et al.,
 "Fast and Accurate Model Scaling", arXiv:2103.06877. Names of parameters are timm's; those of pycls are known too.
 
 Weights of pycls want images with their channels in the order blue, green, red.
@@ -82,7 +83,7 @@ class Unit(nn.Module):
         self.bn = nn.BatchNorm(co)
 
     def forward(self, x: Any, **epilogue: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, ...]."""
+        """X [N, Ci, H, W] to [N, Co, ...]."""
         return self.conv(x, norm=self.bn, **epilogue)
 
     def _fold(self) -> None:
@@ -99,7 +100,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Any) -> Any:
-        """x times its factors."""
+        """X times its factors."""
         mean = nn.functional.global_avg_pool(x, keepdims=True)
         return x * self.fc2(self.fc1(mean, activation="relu"), activation="sigmoid")
 
@@ -116,7 +117,7 @@ class Block(nn.Module):
         self.downsample = Unit(ci, co, 1, stride) if stride != 1 or ci != co else None
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
+        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.conv2(self.conv1(x, activation="relu"), activation="relu")
         y = y if self.se is None else self.se(y)

@@ -1,4 +1,5 @@
-"""Residual networks: He et al., "Deep Residual Learning", arXiv:1512.03385; ResNeXt, arXiv:1611.05431; Wide, arXiv:1605.07146.
+"""Residual networks: He et al., "Deep Residual Learning", arXiv:1512.03385; ResNeXt, arXiv:1611.05431; Wide,
+arXiv:1605.07146.
 
 The stride of a bottleneck is on its 3x3 convolution. Names of parameters are torchvision's.
 """
@@ -45,7 +46,7 @@ class Block(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm(co))
 
     def forward(self, x: Any, keep: Callable[[Any], Any] = lambda y: y) -> Any:
-        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]; `keep` may mask every map on the way."""
+        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]; `keep` may mask every map on the way."""
         shortcut = x if self.downsample is None else keep(self.downsample[0](x, norm=self.downsample[1]))
         for i in range(1, self.count):
             x = keep(getattr(self, f"conv{i}")(x, norm=getattr(self, f"bn{i}"), activation="relu"))

@@ -1,6 +1,7 @@
 """SGConv: Li et al., "What Makes Convolutional Models Great on Long Sequence Modeling?", arXiv:2210.09298.
 
-The layer; names are the repository's. The norm that divides the kernel is that of the first call: a checkpoint holds it.
+The layer; names are the repository's. The norm that divides the kernel is that of the first call: a checkpoint
+holds it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class SGConv(Model):
         sums = "sum" in self.mode
         longest = weights[0].shape[-1] * 2 ** (len(weights) - 1 + self.init_scale)
         k, _ = omniconv.sgconv_kernel(
-            weights, longest, mode="sum" if sums else "cat", scale=self.init_scale, norm=xp.ones_like(weights[0][..., :1]),
+            weights, longest, mode="sum" if sums else "cat", scale=self.init_scale,
+            norm=xp.ones_like(weights[0][..., :1]),
             decay=1.0 if self.decay is not None else self.multiplier.reshape(-1),
             interpolation="nearest" if "nearest" in self.mode else "linear",
         )  # fmt: skip
@@ -98,7 +100,7 @@ class SGConv(Model):
         self.found_norm = None
 
     def outputs(self, u: Any) -> dict[str, Any]:
-        """kernel (of both directions, as one circular kernel), kernel_norm, and y of sequences u."""
+        """Kernel (of both directions, as one circular kernel), kernel_norm, and y of sequences u."""
         u = u if self.transposed else permute(u, (0, 2, 1))
         length = u.shape[-1]
         k, norm = self.kernel(length)

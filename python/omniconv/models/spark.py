@@ -1,11 +1,13 @@
-"""SparK: Tian et al., "Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling", arXiv:2301.03580.
+"""SparK: Tian et al., "Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling",
+arXiv:2301.03580.
 
-Names are the repository's; those of the encoder below "sparse_encoder.sp_cnn." are the encoder's own. Sparse convolution is
-computed densely and masked after each convolution, as there.
+Names are the repository's; those of the encoder below "sparse_encoder.sp_cnn." are the encoder's own. Sparse
+convolution is computed densely and masked after each convolution, as there.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -36,12 +38,10 @@ class UpBlock(nn.Module):
         super().__init__()
         self.up_sample = nn.ConvTranspose2d(ci, ci, 4, 2, 1)
         convs = {"0": nn.Conv2d(ci, ci, 3, 1, 1, bias=False), "1": nn.BatchNorm(ci)}
-        self.conv = nn.ModuleDict(
-            convs | {"3": nn.Conv2d(ci, co, 3, 1, 1, bias=False), "4": nn.BatchNorm(co)}
-        )
+        self.conv = nn.ModuleDict(convs | {"3": nn.Conv2d(ci, co, 3, 1, 1, bias=False), "4": nn.BatchNorm(co)})
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, 2 H, 2 W]."""
+        """X [N, Ci, H, W] to [N, Co, 2 H, 2 W]."""
         y = self.conv["0"](self.up_sample(x), norm=self.conv["1"], activation="relu6")
         return self.conv["3"](y, norm=self.conv["4"])
 
@@ -93,13 +93,19 @@ class SparK(Model):
         self.encoder = encoder
         self.sparse_encoder = nn.ModuleDict({"sp_cnn": net})
         wide = [decoder_width // 2**i for i in range(6)]
-        blocks = nn.ModuleList(UpBlock(a, b) for a, b in zip(wide, wide[1:], strict=False))
+        blocks = nn.ModuleList(UpBlock(a, b) for a, b in itertools.pairwise(wide))
         self.dense_decoder = nn.ModuleDict({"dec": blocks, "proj": nn.Conv2d(wide[-1], 3, 1)})
-        norms = {"bn": nn.BatchNorm, "ln": lambda c: nn.LayerNorm(c, eps=1e-6, axis=1), "identity": lambda c: nn.Identity()}
+        norms = {
+            "bn": nn.BatchNorm,
+            "ln": lambda c: nn.LayerNorm(c, eps=1e-6, axis=1),
+            "identity": lambda c: nn.Identity(),
+        }
         widths = widths[::-1]
         self.densify_norms = nn.ModuleList(norms[densify_norm](c) for c in widths)
         self.mask_tokens = nn.ParameterList(nn.Parameter(1, c, 1, 1) for c in widths)
-        projs = [nn.Conv2d(a, b, 3 if k else 1, 1, 1 if k else 0) for k, (a, b) in enumerate(zip(widths, wide, strict=False))]
+        projs = [
+            nn.Conv2d(a, b, 3 if k else 1, 1, 1 if k else 0) for k, (a, b) in enumerate(zip(widths, wide, strict=False))
+        ]
         if widths[0] == wide[0]:
             projs[0] = nn.Identity()
         self.densify_projs = nn.ModuleList(projs)
@@ -180,5 +186,3 @@ def unpatched(cells: Any, side: int) -> Any:
     n, _, size = cells.shape
     p = math.isqrt(size // 3)
     return permute(cells.reshape(n, side, side, p, p, 3), (0, 5, 1, 3, 2, 4)).reshape(n, 3, side * p, side * p)
-
-

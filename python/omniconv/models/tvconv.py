@@ -1,4 +1,5 @@
-"""TVConv: Chen et al., "TVConv: Efficient Translation Variant Convolution for Layout-aware Visual Processing", arXiv:2203.10489.
+"""TVConv: Chen et al., "TVConv: Efficient Translation Variant Convolution for Layout-aware Visual Processing",
+arXiv:2203.10489.
 
 Names are the repository's. The taps depend on the position alone, never on the image: `fold` computes them once.
 """
@@ -16,7 +17,8 @@ SETTINGS = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
 VARIANTS = {
-    f"tvconv_mobilenet_v2_x{width // 10}_{width % 10}": {"width": width / 10} for width in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    f"tvconv_mobilenet_v2_x{width // 10}_{width % 10}": {"width": width / 10}
+    for width in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 }
 VARIANTS |= {name.removeprefix("tvconv_") + "_faces": o | {"atom": "base"} for name, o in VARIANTS.items()}
 
@@ -36,7 +38,7 @@ class MapNorm(nn.Module):
         self.bias = nn.Parameter(*shape, fill=0.0)
 
     def forward(self, x: Any) -> Any:
-        """x [1, C, H, W]."""
+        """X [1, C, H, W]."""
         return nn.functional.group_norm(x, 1) * self.weight + self.bias
 
 
@@ -84,7 +86,7 @@ class TVConv(Model):
         return self.weight_layers(self.posi_map) if self.baked is None else self.baked
 
     def outputs(self, x: Any) -> dict[str, Any]:
-        """weights [1, C k k, H, W] and out [N, C, H, W]."""
+        """Weights [1, C k k, H, W] and out [N, C, H, W]."""
         weights = self.weights()
         y = nn.window_conv2d(x, weights.reshape(self.channels, self.taps, *self.size), stride=self.stride)
         if self.baked_bias is not None:
@@ -119,7 +121,7 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and ci == co
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
+        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]."""
         y = x
         for i in range(len(self.conv) - 2):
             y = _unit(self.conv[i], y)

@@ -1,11 +1,13 @@
-"""UniRepLKNet: Ding et al., arXiv:2311.15599, and "Scaling Up Your Kernels", arXiv:2410.08049. Names are the repository's.
+"""UniRepLKNet: Ding et al., arXiv:2311.15599, and "Scaling Up Your Kernels", arXiv:2410.08049. Names are the
+repository's.
 
-In training a large depthwise kernel stands beside smaller, dilated ones, each with a batch norm of its own; `fold` merges
-them, and all other norms of the blocks, into the form that is published for deployment (``deploy=True``).
+In training a large depthwise kernel stands beside smaller, dilated ones, each with a batch norm of its own;
+`fold` merges them, and all other norms of the blocks, into the form that is published for deployment (``deploy=True``).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +64,7 @@ class DilatedBranches(nn.Module):
             setattr(self, f"dil_bn_k{k}_{d}", nn.BatchNorm(channels))
 
     def forward(self, x: Any, **epilogue: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         if not self.branches:
             return self.lk_origin(x, **epilogue)
         y = self.lk_origin(x, norm=self.origin_bn)
@@ -97,7 +99,7 @@ class GRN(nn.Module):
         self.beta = nn.Parameter(1, 1, 1, channels, fill=0.0) if use_bias else None
 
     def forward(self, x: Any) -> Any:
-        """x [N, H, W, C]."""
+        """X [N, H, W, C]."""
         return nn.functional.grn(x, self.gamma, self.beta)
 
 
@@ -110,7 +112,7 @@ class SqueezeExcite(nn.Module):
         self.up = nn.Conv2d(channels // 4, channels, 1)
 
     def forward(self, x: Any) -> Any:
-        """x times its factors."""
+        """X times its factors."""
         mean = nn.functional.global_avg_pool(x, keepdims=True)
         return x * self.up(self.down(mean, activation="relu"), activation="sigmoid")
 
@@ -134,7 +136,7 @@ class Block(nn.Module):
         self.gamma = None if deploy else nn.Parameter(channels, fill=1e-6)
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, H, W]."""
+        """X [N, C, H, W]."""
         y = nn.functional.channels_last(self.se(self.dwconv(x, norm=self.norm)))
         y = self.act["1"](self.pwconv1["1"](y, activation="gelu"))
         norm = self.pwconv2._modules.get("2")
@@ -188,7 +190,7 @@ class UniRepLKNet(Model):
 
         half = dims[0] // 2
         layers = [nn.Sequential(*halved(in_channels, half), gelu, *halved(half, dims[0]))]
-        layers += [nn.Sequential(*halved(a, b)) for a, b in zip(dims, dims[1:], strict=False)]
+        layers += [nn.Sequential(*halved(a, b)) for a, b in itertools.pairwise(dims)]
         self.downsample_layers = nn.ModuleList(layers)
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(c, k, deploy) for k in row)) for c, row in zip(dims, kernels, strict=True)

@@ -85,7 +85,7 @@ class VGG(Model):
         )
 
     def outputs(self, x: Any) -> dict[str, Any]:
-        """features (the last map), pooled (to 7x7) and logits of images [N, 3, H, W]."""
+        """Features (the last map), pooled (to 7x7) and logits of images [N, 3, H, W]."""
         maps = self.features(x)
         pooled = nn.adaptive_avg_pool(maps, 7)
         y = nn.functional.flatten(pooled)

@@ -13,5 +13,6 @@ from omniconv.nn.pooling import __all__ as _pooling_all
 from omniconv.nn.summary import Cost, Summary, summary
 
 __all__ = [
-    "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary", *_attention_all, *_layers_all, *_module_all, *_pooling_all,
+    "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary",
+    *_attention_all, *_layers_all, *_module_all, *_pooling_all,
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +25,12 @@ def constant(values: Any, like: Any) -> Any:
 
 
 def take(x: Any, at: np.ndarray, axis: int) -> Any:
-    """x at the indices along an axis."""
+    """X at the indices along an axis."""
     return array_namespace(x).take(x, constant(at.astype(np.int64), x), axis=axis)
 
 
 def moved(x: Any, source: int, to: int) -> Any:
-    """x with one axis moved: a view."""
+    """X with one axis moved: a view."""
     axes = [a for a in range(x.ndim) if a != source % x.ndim]
     axes.insert(to % x.ndim, source % x.ndim)
     return array_namespace(x).permute_dims(x, tuple(axes))
@@ -43,16 +42,16 @@ def pair(value: Any, count: int = 2) -> tuple[int, ...]:
 
 
 def convolved(x: Any, weight: Any, bias: Any, options: dict[str, Any], transposed: bool = False) -> Any:
-    """The convolution of the framework of x, with the options of `omniconv.conv` but for the epilogue's."""
+    """The convolution of the framework of weight, with the options of `omniconv.conv` but for the epilogue's."""
     spatial = weight.ndim - 2
     name = f"conv_transpose{spatial}d" if transposed else f"conv{spatial}d"
-    if is_torch_array(x):
+    if is_torch_array(weight):
         import omniconv.torch as ours
-    elif is_jax_array(x):
+    elif is_jax_array(weight):
         import omniconv.jax as ours
     else:
         import omniconv as ours
-    if is_torch_array(x) and not transposed and isinstance(options.get("padding"), Sequence):
+    if is_torch_array(weight) and not transposed and isinstance(options.get("padding"), Sequence):
         padding = options["padding"]
         if any(isinstance(p, Sequence) for p in padding):
             from omniconv.nn.functional import pad
@@ -60,8 +59,3 @@ def convolved(x: Any, weight: Any, bias: Any, options: dict[str, Any], transpose
             x = pad(x, [tuple(p) for p in padding], mode=options.get("padding_mode", "zeros"))
             options = {k: v for k, v in options.items() if k not in ("padding", "padding_mode")}
     return getattr(ours, name)(x, weight, bias, **options)
-
-
-def size_of(shape: Sequence[int]) -> int:
-    """Number of elements."""
-    return math.prod(shape)

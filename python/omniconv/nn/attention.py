@@ -104,7 +104,7 @@ def window_conv2d(x: Any, weight: Any, *, stride: Any = 1, padding: Any = None, 
 
 
 def _sampled(x: Any, gy: Any, gx: Any, border: str) -> Any:
-    """x [N, C, H, W] at points [N, P], bilinear: [N, C, P]."""
+    """X [N, C, H, W] at points [N, P], bilinear: [N, C, P]."""
     xp, (n, c, h, w) = array_namespace(x), x.shape
     if border == "replicate":
         gy, gx = xp.clip(gy, 0, h - 1), xp.clip(gx, 0, w - 1)
@@ -126,7 +126,7 @@ def _sampled(x: Any, gy: Any, gx: Any, border: str) -> Any:
 
 
 def grid_sample(x: Any, grid: Any, *, border: str = "zeros", align_corners: bool = False) -> Any:
-    """x [N, C, H, W] at points grid [N, Ho, Wo, 2], bilinear; points are (x, y) from -1 to 1 over the image.
+    """X [N, C, H, W] at points grid [N, Ho, Wo, 2], bilinear; points are (x, y) from -1 to 1 over the image.
 
     border is "zeros" or "replicate"; align_corners tells whether -1 and 1 are the centres of the corner pixels or the
     edges of the image, as in ``torch.nn.functional.grid_sample``.
@@ -161,7 +161,7 @@ def deform_conv2d(
     mask : array, optional
         [N, k k, Ho, Wo]: factors of the taps (version 2, arXiv:1811.11168).
     """
-    xp, (n, ci, _, _) = array_namespace(x), x.shape
+    xp, (n, _ci, _, _) = array_namespace(x), x.shape
     co, _, kh, kw = weight.shape
     (sy, sx), (py, px), (dy, dx) = pair(stride), pair(padding), pair(dilation)
     ho, wo = offset.shape[2:]

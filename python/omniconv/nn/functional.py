@@ -18,10 +18,37 @@ from omniconv.array import said
 from omniconv.nn.arrays import by_numpy, constant, convolved, moved, take
 
 __all__ = [
-    "activation", "batch_norm", "broadcast", "channels_first", "channels_last", "concat", "constant", "conv", "conv_transpose", "embedding", "erf", "fft_conv",
-    "flatten", "global_avg_pool", "glu", "group_norm", "grn",
-    "innermost", "instance_norm", "l2_normalize", "layer_norm", "linear", "namespace", "pad", "permute", "pixel_shuffle",
-    "pixel_unshuffle", "rms_norm", "softmax", "stack", "topk",
+    "activation",
+    "batch_norm",
+    "broadcast",
+    "channels_first",
+    "channels_last",
+    "concat",
+    "constant",
+    "conv",
+    "conv_transpose",
+    "embedding",
+    "erf",
+    "fft_conv",
+    "flatten",
+    "global_avg_pool",
+    "glu",
+    "grn",
+    "group_norm",
+    "innermost",
+    "instance_norm",
+    "l2_normalize",
+    "layer_norm",
+    "linear",
+    "namespace",
+    "pad",
+    "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "rms_norm",
+    "softmax",
+    "stack",
+    "topk",
 ]  # fmt: skip
 
 _KERNEL_WORDS = {
@@ -77,15 +104,17 @@ def activation(x: Any, name: str | None, *, negative_slope: float = 0.01) -> Any
     if name is None:
         return x
     if name not in _KERNEL_WORDS | {"softplus"}:
-        raise ValueError(f"activation is {said(name)}; allowed are None and {', '.join(sorted(_KERNEL_WORDS))}, softplus")
+        raise ValueError(
+            f"activation is {said(name)}; allowed are None and {', '.join(sorted(_KERNEL_WORDS))}, softplus"
+        )
     xp = array_namespace(x)
     if by_numpy(x) and name in _KERNEL_WORDS - {"relu"} and x.size:
         # One channel times one is exact, and the epilogue of the convolution is the vectorised activation.
         one = np.ones((1, 1, 1), dtype=x.dtype)
         order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-        flat = np.ascontiguousarray(x.transpose(order))
+        flat = np.asarray(x).transpose(order)  # in the order of memory
         y = omniconv.conv1d(flat.reshape(1, 1, -1), one, activation=name, negative_slope=negative_slope)
-        return y.reshape(flat.shape).transpose(np.argsort(order))
+        return y.reshape(flat.shape).transpose(np.argsort(order).tolist())
     if by_numpy(x) and name == "relu":
         return np.maximum(x, 0)
     return _defined(xp, x, name, negative_slope)
@@ -117,7 +146,7 @@ def conv(
     negative_slope: float = 0.01, **options: Any,
 ) -> Any:  # fmt: skip
     """`omniconv.conv` for arrays of any framework: ``activation(scale * conv + bias + residual)``, differentiable."""
-    if by_numpy(x):
+    if by_numpy(x) and by_numpy(weight):
         return omniconv.conv(
             x, weight, bias, scale=scale, residual=residual, activation=activation, negative_slope=negative_slope,
             **options,
@@ -316,7 +345,7 @@ def innermost(x: Any) -> Any:
 
 
 def permute(x: Any, axes: Sequence[int]) -> Any:
-    """x with its axes in this order: a view."""
+    """X with its axes in this order: a view."""
     return array_namespace(x).permute_dims(x, tuple(axes))
 
 
@@ -326,7 +355,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 
 def broadcast(x: Any, shape: Sequence[int]) -> Any:
-    """x repeated to a shape: a view."""
+    """X repeated to a shape: a view."""
     return array_namespace(x).broadcast_to(x, tuple(shape))
 
 
@@ -370,5 +399,3 @@ def topk(x: Any, k: int, *, axis: int = -1) -> tuple[Any, Any]:
     cut[axis] = slice(0, k)
     order = order[tuple(cut)]
     return xp.take_along_axis(x, order, axis=axis), order
-
-

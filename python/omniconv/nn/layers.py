@@ -16,8 +16,8 @@ from omniconv.nn.module import Identity, Module, Parameter
 from omniconv.nn.summary import note, watched, within
 
 __all__ = [
-    "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "fold_norm",
-    "fold_norm_before",
+    "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear",
+    "fold_norm", "fold_norm_before",
 ]  # fmt: skip
 
 PLANS = 8  # of one layer: a plan holds a packed copy of the weights for one shape of input
@@ -40,7 +40,7 @@ class BatchNorm(Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Any) -> Any:
-        """x [N, C, ...], normalised."""
+        """X [N, C, ...], normalised."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
@@ -125,7 +125,13 @@ class _Product(Module):
             y = self.forward(x, **epilogue)
         size, bias = math.prod(y.shape), self.bias is not None
         per_output = math.prod(self.weight.shape[1:]) + bias
-        note(type(self).__name__, y, size * per_output, math.prod(self.weight.shape) + bias * self.weight.shape[0], str(id(self)))
+        note(
+            type(self).__name__,
+            y,
+            size * per_output,
+            math.prod(self.weight.shape) + bias * self.weight.shape[0],
+            str(id(self)),
+        )
         return y
 
     def __deepcopy__(self, memo: dict) -> Any:
@@ -161,7 +167,7 @@ class Conv(_Product):
         self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
         activation: str | None = None,
     ) -> Any:  # fmt: skip
-        """x [N, Ci, ...] to [N, Co, ...]."""
+        """X [N, Ci, ...] to [N, Co, ...]."""
         norm = None if isinstance(norm, Identity) else norm
         if by_numpy(x) and isinstance(self.weight, np.ndarray):
             options = self.options | {"activation": activation}
@@ -198,7 +204,7 @@ class ConvTranspose2d(Module):
         self.bias = Parameter(co, fill=0.0) if bias else None
 
     def forward(self, x: Any) -> Any:
-        """x [N, Ci, H, W] to [N, Co, ...]."""
+        """X [N, Ci, H, W] to [N, Co, ...]."""
         y = F.conv_transpose(x, self.weight, self.bias, **self.options)
         bias = self.bias is not None
         macs = math.prod(x.shape) * math.prod(self.weight.shape[1:]) + bias * math.prod(y.shape)

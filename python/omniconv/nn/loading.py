@@ -39,7 +39,9 @@ def read_state(path: str | Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     if path.suffix not in (".pth", ".pt", ".bin", ".ckpt", ".pyth"):
-        raise ValueError(f"weights {path} ends in {path.suffix!r}; known are .safetensors, .npz and those of torch.save")
+        raise ValueError(
+            f"weights {path} ends in {path.suffix!r}; known are .safetensors, .npz and those of torch.save"
+        )
     import torch
 
     found = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,7 +77,8 @@ def _renamed(module: Module, state: Mapping[str, Any], names: set[str]) -> dict[
     for _ in range(3):  # wrappers may be nested
         for prefix in PREFIXES:
             stripped = {n.removeprefix(prefix): v for n, v in best.items()}
-            if len(stripped) == len(best) and known(stripped) > known(best):
+            every = all(n.startswith(prefix) for n in best) and not any(n.startswith(prefix) for n in names)
+            if len(stripped) == len(best) and (every or known(stripped) > known(best)):
                 best = stripped
                 break
         else:
@@ -96,7 +99,7 @@ def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
             shape = shape[:-1]
         return shape
 
-    return found == wanted or (len(found) > 2 or len(wanted) > 2) and bare(found) == bare(wanted)
+    return found == wanted or ((len(found) > 2 or len(wanted) > 2) and bare(found) == bare(wanted))
 
 
 def load_state_dict(module: Module, state: Mapping[str, Any], *, strict: bool = True) -> None:

@@ -1,8 +1,8 @@
 """Modules: named parameters as arrays, in a tree whose names are those of public checkpoints.
 
 A module computes on arrays of any framework: NumPy by omniconv's kernels alone, PyTorch and JAX through
-`omniconv.torch` and `omniconv.jax`, differentiable. Statistics of batch normalisation are constants: to train those, use
-the framework's own modules.
+`omniconv.torch` and `omniconv.jax`, differentiable. Statistics of batch normalisation are constants: to train
+those, use the framework's own modules.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """`forward`."""
         return self.forward(*inputs, **options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -170,7 +171,7 @@ class Module:
         return self
 
     def to(self, what: str) -> Module:
-        """Change all parameters to a dtype ("float32", "float64") or a framework ("numpy", "torch", "jax"), in place."""
+        """Change all parameters, in place, to "float32" or "float64", or to arrays of "numpy", "torch" or "jax"."""
         if what in ("float32", "float64"):
             for parameter in self._unique():
                 parameter.dtype = what
@@ -236,7 +237,7 @@ class Identity(Module):
     """Gives back its input; what a folded module leaves behind."""
 
     def forward(self, x: Any) -> Any:
-        """x."""
+        """X."""
         return x
 
 

@@ -29,12 +29,12 @@ def _outputs(n: int, kernel: int, stride: int, padding: int, ceil_mode: bool) ->
 
 
 def _inside(x: Any) -> Any:
-    """x with its channels last, if they are so in memory: padding and slicing then keep them there."""
+    """X with its channels last, if they are so in memory: padding and slicing then keep them there."""
     return by_numpy(x) and x.ndim > 2 and x.shape[1] > 1 and x.strides[1] == x.itemsize
 
 
 def _reduced(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, fill: float, op: Any) -> Any:
-    """op over the windows, axis by axis: max and sum are separable."""
+    """Op over the windows, axis by axis: max and sum are separable."""
     spatial = x.ndim - 2
     kernel, padding = pair(kernel, spatial), pair(padding, spatial)
     stride = kernel if stride is None else pair(stride, spatial)
@@ -77,7 +77,13 @@ def max_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, *, ceil_
 
 
 def avg_pool(
-    x: Any, kernel: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False, count_include_pad: bool = True
+    x: Any,
+    kernel: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Any:
     """The mean of every window, padded zeros counted or not; what hangs over beyond the padding is never counted."""
     xp, spatial = array_namespace(x), x.ndim - 2
@@ -160,7 +166,6 @@ def resize(x: Any, size: Sequence[int], *, mode: str = "linear", align_corners: 
             x = take(x, indices[0], axis)
             continue
         x = sum(
-            take(x, at, axis) * xp.reshape(constant(w, x), tuple(shape))
-            for at, w in zip(indices, weights, strict=True)
+            take(x, at, axis) * xp.reshape(constant(w, x), tuple(shape)) for at, w in zip(indices, weights, strict=True)
         )
     return x

@@ -43,8 +43,10 @@ class Summary(NamedTuple):
         rows = [("name", "kind", "shape", "params", "macs")]
         rows += [(c.name, c.kind, "x".join(map(str, c.shape)), f"{c.params:,}", f"{c.macs:,}") for c in self.costs]
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ["  ".join(v.ljust(w) if i < 3 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True)))
-                 for row in rows]  # fmt: skip
+        lines = []
+        for row in rows:
+            padded = [v.ljust(w) if i < 3 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  ".join(padded))
         total = f"{self.params:,} parameters, {self.bytes / 2**20:.1f} MiB, {self.macs:,} multiply-adds, "
         return "\n".join([*lines, total + f"{self.activations:,} activations"])
 
