@@ -153,6 +153,7 @@ class DEANet(Model):
     """
 
     main = "out"
+    multiple = 4
 
     def __init__(self, base_dim: int = 32, deploy: bool = True) -> None:
         super().__init__()

@@ -192,7 +192,7 @@ class MIRNet(Model):
         n_MSRB: int = 2, height: int = 3, width: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.factor = 2 ** (height - 1)
+        self.multiple = 2 ** (height - 1)
         slope = nn.Parameter(1, fill=0.25)
         self.conv_in = _conv(in_channels, n_feat, kernel_size)
         self.body = nn.Sequential(*(Group(n_feat, n_MSRB, height, width, slope) for _ in range(n_RRG)))
@@ -200,9 +200,9 @@ class MIRNet(Model):
 
     def outputs(self, x: Any) -> dict[str, Any]:
         """group1, group2, ... and out [N, C, H, W] of images [N, C, H, W]."""
-        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+        if x.shape[2] % self.multiple or x.shape[3] % self.multiple:
             raise ValueError(
-                f"the image is {x.shape[2]} x {x.shape[3]}; both must be multiples of {self.factor}: pad it"
+                f"the image is {x.shape[2]} x {x.shape[3]}; both must be multiples of {self.multiple}: pad it"
             )
         y, found = self.conv_in(x), {}
         for i in range(len(self.body)):

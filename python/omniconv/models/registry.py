@@ -21,6 +21,8 @@ class Model(Module):
     """
 
     main = "logits"
+    #: height and width of an image must be multiples of this
+    multiple = 1
 
     def outputs(self, *inputs: Any) -> dict[str, Any]:
         """Every named result, in the order in which they are computed."""
