@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from omniconv.array import said
 from omniconv.nn import Module
 
-__all__ = ["Entry", "Model", "create", "entries", "list", "register"]
+__all__ = ["Entry", "Model", "create", "entries", "list", "register", "table"]
 
 
 class Model(Module):
@@ -106,3 +106,19 @@ def create(name: str, *, seed: int = 0, **overrides: Any) -> Model:
     model = entry.build(**(entry.options | overrides))
     model.seed(seed)
     return model
+
+
+def table() -> str:
+    """All names in Markdown, one row per family: for the documentation."""
+    families: dict[str, Any] = {}
+    for entry in entries().values():
+        families.setdefault((entry.family, entry.paper), []).append(entry)
+    lines = ["| family | paper | names: parameters |", "|---|---|---|"]
+    for (family, paper), found in families.items():
+        names = ", ".join(f"`{e.name}`: {_short(e.build(**e.options).num_parameters)}" for e in found)
+        lines.append(f"| {family} | {paper} | {names} |")
+    return "\n".join(lines)
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count:,}"
