@@ -424,3 +424,57 @@ def dea_net(case: Any) -> dict[str, np.ndarray]:
     outputs = {"conv1": block.conv1(x), "out": block(x)}
     conv = block.fold().conv1
     return outputs | {"folded_weight": conv.weight, "folded_bias": conv.bias}
+
+
+_model_row("deeplab", "deeplab_v2_resnet101")
+_model_row("dolg", "dolg_r50")
+_model_row("gmm_vit", "gmm_vit_32")
+
+
+@row("ensem_1dcnn")
+def ensem_1dcnn(case: Any) -> dict[str, np.ndarray]:
+    """The base network, or two of them, which the names of the parameters tell."""
+    two = any(name.startswith("spatial.") for name in case.meta["state"])
+    model = _built(case, "ensem_1dcnn_two_stream" if two else "ensem_1dcnn", **case.meta["kwargs"])
+    return model.outputs(*_inputs(case))
+
+
+@row("fourier_gan")
+def fourier_gan(case: Any) -> dict[str, np.ndarray]:
+    """A generator, or the measurement of spectra."""
+    if case.meta["kwargs"].get("op") == "radial_profile":
+        return omniconv.models.fourier_gan.radial_profile(_input(case, "image"))
+    options = {k: v for k, v in case.meta["kwargs"].items() if k != "norm"}
+    return _built(case, "fourier_gan_baseline", **options).outputs(*_inputs(case))
+
+
+@row("cmoe")
+def cmoe(case: Any) -> dict[str, np.ndarray]:
+    """The network; its class tells whether there is a shared classifier."""
+    options = dict(case.meta["kwargs"])
+    residual = options.pop("cls").endswith("residual")
+    return _built(case, "cmoe_resnet18", residual=residual, **options).outputs(*_inputs(case))
+
+
+_model_row("glnet", "glnet_4g", without=("slot_init",))
+
+
+def _halo_stage(about: Any) -> tuple[list[str], int, int]:
+    """(kinds, channels, stride) of a stage; kinds in words, which take turns if there are more blocks."""
+    if not isinstance(about, dict):
+        kinds, channels, stride = about
+        return kinds.split(","), channels, stride
+    kinds = about["type"].removesuffix(" interleaved").split(",")
+    return [kinds[j % len(kinds)] for j in range(about["d"])], about["c"], about["s"]
+
+
+@row("halonet")
+def halonet(case: Any) -> dict[str, np.ndarray]:
+    """The network, whose stem may be told in one word or in several."""
+    about = dict(case.meta["kwargs"])
+    if "stem" in about:
+        kind, width = about.pop("stem").split()[:2]
+        about |= {"stem_type": kind, "stem_chs": int(width)}
+    about["stages"] = [_halo_stage(stage) for stage in about["stages"]]
+    options = {k: v for k, v in about.items() if k not in ("name", "stem_pool")}
+    return _built(case, "halonet26t", **options).outputs(*_inputs(case))

@@ -18,7 +18,10 @@ SIZES = {
     "cct_14_7x2_384": 22513193, "convit_small": 27777322, "convit_base": 86540040, "cvt_13": 19997480,
     "cvt_21": 31622696, "affnet_et": 1436264, "affnet_t": 2654232, "affnet": 5568696,
     "tvconv_mobilenet_v2_x0_1": 16369368, "tvconv_mobilenet_v2_x1_0": 49708576, "mobilenet_v2_x0_1_faces": 324672,
-    "mobilenet_v2_x1_0_faces": 2241280, "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611,
+    "deeplab_v2_resnet101": 44048532, "halonet26t": 12480288, "halonet_h1": 8100056, "glnet_4g": 27001593,
+    "glnet_9g": 60010617, "glnet_16g": 106055161, "glnet_stl": 30296786, "fourier_gan_z_3_5": 3889507,
+    "fourier_gan_b_1_7": 3840547, "cmoe_resnet18": 11211280, "mobilenet_v2_x1_0_faces": 2241280,
+    "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611,
 }  # fmt: skip
 #: small ones of each family that folds: options, input
 SMALL = {
@@ -35,6 +38,9 @@ SMALL = {
     "affnet_et": ({"num_classes": 5}, (1, 3, 64, 64)),
     "tvconv_mobilenet_v2_x0_1": ({"inter_chans": 8, "inter_layers": 1, "bias": True}, (1, 3, 96, 96)),
     "dea_net": ({"base_dim": 16, "deploy": False}, (1, 3, 16, 16)),
+    "deeplab_v2_resnet101": ({"n_blocks": (1, 1, 1, 1)}, (1, 3, 33, 32)),
+    "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
+    "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
 }  # fmt: skip
 
 
@@ -93,7 +99,7 @@ def test_every_name_builds_a_model_of_its_family():
     names = models.list()
     assert len(names) == len(set(names)) > 100
     for name, entry in models.entries().items():
-        assert entry.paper.startswith("arXiv:"), name
+        assert entry.paper.startswith(("arXiv:", "IEEE ")), name
         assert entry.build.__doc__ and "Parameters" in entry.build.__doc__, name
     assert set(models.list("cvt")) == {"cvt_13", "cvt_21", "cvt_w24"}
 

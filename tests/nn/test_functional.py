@@ -286,3 +286,10 @@ def zeros(*shape):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("padding", ["same", "causal", "valid", [(2, 0), (1, 3)]])
+def test_paddings_that_pytorch_has_no_word_for(padding):
+    x, w = rand(1, 2, 9, 8), rand(3, 2, 4, 3)
+    want = F.conv(x, w, padding=padding, stride=2)
+    same(F.conv(torch.tensor(x), torch.tensor(w), padding=padding, stride=2), want)

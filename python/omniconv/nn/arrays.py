@@ -51,11 +51,20 @@ def convolved(x: Any, weight: Any, bias: Any, options: dict[str, Any], transpose
         import omniconv.jax as ours
     else:
         import omniconv as ours
-    if is_torch_array(weight) and not transposed and isinstance(options.get("padding"), Sequence):
-        padding = options["padding"]
-        if any(isinstance(p, Sequence) for p in padding):
-            from omniconv.nn.functional import pad
-
-            x = pad(x, [tuple(p) for p in padding], mode=options.get("padding_mode", "zeros"))
-            options = {k: v for k, v in options.items() if k not in ("padding", "padding_mode")}
+    if is_torch_array(weight) and not transposed:
+        x, options = _padded(x, weight, options)
     return getattr(ours, name)(x, weight, bias, **options)
+
+
+def _padded(x: Any, weight: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """x with the padding that PyTorch has no word for, and what is left of the options."""
+    from omniconv.conv_spec import pads
+    from omniconv.nn.functional import pad
+
+    padding, spatial = options.get("padding", 0), weight.ndim - 2
+    if isinstance(padding, int) or (not isinstance(padding, str) and not isinstance(padding[0], Sequence)):
+        return x, options
+    stride, dilation = (pair(options.get(name, 1), spatial) for name in ("stride", "dilation"))
+    low, high = pads(padding, spatial, tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, dilation)
+    x = pad(x, list(zip(low, high, strict=True)), mode=options.get("padding_mode", "zeros"))
+    return x, {k: v for k, v in options.items() if k not in ("padding", "padding_mode")}
