@@ -57,7 +57,7 @@ def convolved(x: Any, weight: Any, bias: Any, options: dict[str, Any], transpose
 
 
 def _padded(x: Any, weight: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """x with the padding that PyTorch has no word for, and what is left of the options."""
+    """Do the padding that PyTorch has no word for: x, and what is left of the options."""
     from omniconv.conv_spec import pads
     from omniconv.nn.functional import pad
 
