@@ -478,3 +478,11 @@ def halonet(case: Any) -> dict[str, np.ndarray]:
     about["stages"] = [_halo_stage(stage) for stage in about["stages"]]
     options = {k: v for k, v in about.items() if k not in ("name", "stem_pool")}
     return _built(case, "halonet26t", **options).outputs(*_inputs(case))
+
+
+@row("tunable_conv")
+def tunable_conv(case: Any) -> dict[str, np.ndarray]:
+    """The operator, or NAFNet made of it."""
+    options = case.meta["kwargs"]
+    name = "tunable_nafnet" if "enc" in options else "tunable_conv"
+    return _built(case, name, **options).outputs(*_inputs(case))

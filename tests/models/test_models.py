@@ -40,6 +40,7 @@ SMALL = {
     "dea_net": ({"base_dim": 16, "deploy": False}, (1, 3, 16, 16)),
     "deeplab_v2_resnet101": ({"n_blocks": (1, 1, 1, 1)}, (1, 3, 33, 32)),
     "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
+    "convfirst_small": ({"depths": (1, 1), "dims": (16, 24), "num_classes": 5}, (1, 3, 32, 32)),
     "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
 }  # fmt: skip
 
