@@ -486,3 +486,13 @@ def tunable_conv(case: Any) -> dict[str, np.ndarray]:
     options = case.meta["kwargs"]
     name = "tunable_nafnet" if "enc" in options else "tunable_conv"
     return _built(case, name, **options).outputs(*_inputs(case))
+
+
+_model_row("transnext", "transnext_micro")
+
+
+@row("text_cnn")
+def text_cnn(case: Any) -> dict[str, np.ndarray]:
+    """The network, and what it finds salient."""
+    model, (tokens,) = _built(case, "text_cnn", **case.meta["kwargs"]), _inputs(case)
+    return model.outputs(tokens) | model.salient(tokens)

@@ -18,7 +18,7 @@ SIZES = {
     "cct_14_7x2_384": 22513193, "convit_small": 27777322, "convit_base": 86540040, "cvt_13": 19997480,
     "cvt_21": 31622696, "affnet_et": 1436264, "affnet_t": 2654232, "affnet": 5568696,
     "tvconv_mobilenet_v2_x0_1": 16369368, "tvconv_mobilenet_v2_x1_0": 49708576, "mobilenet_v2_x0_1_faces": 324672,
-    "deeplab_v2_resnet101": 44048532, "halonet26t": 12480288, "halonet_h1": 8100056, "glnet_4g": 27001593,
+    "transnext_micro": 12809304, "deeplab_v2_resnet101": 44048532, "halonet26t": 12480288, "halonet_h1": 8100056, "glnet_4g": 27001593,
     "glnet_9g": 60010617, "glnet_16g": 106055161, "glnet_stl": 30296786, "fourier_gan_z_3_5": 3889507,
     "fourier_gan_b_1_7": 3840547, "cmoe_resnet18": 11211280, "mobilenet_v2_x1_0_faces": 2241280,
     "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611,
