@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -52,7 +50,6 @@ class Summary(NamedTuple):
 
 
 _costs: ContextVar[list[Cost] | None] = ContextVar("omniconv_costs", default=None)
-_inside: ContextVar[str | None] = ContextVar("omniconv_inside", default=None)
 
 
 def watched() -> bool:
@@ -63,21 +60,11 @@ def watched() -> bool:
 def note(kind: str, result: Any, macs: int, params: int = 0, name: str = "") -> None:
     """Add an operation to the summary that is being made."""
     costs = _costs.get()
-    if costs is not None and _inside.get() is None:
+    if costs is not None:
         size = 1
         for n in result.shape:
             size *= int(n)
         costs.append(Cost(name, kind, tuple(result.shape), params, int(macs), size))
-
-
-@contextmanager
-def within(name: str) -> Iterator[None]:
-    """Operations inside belong to a module that counts itself."""
-    token = _inside.set(name)
-    try:
-        yield
-    finally:
-        _inside.reset(token)
 
 
 def summary(model: Any, *inputs: Any) -> Summary:
