@@ -7,15 +7,16 @@ nothing of single cases. ``@row("name")`` adds one.
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import omniconv
+import omniconv.models
 
 __all__ = ["ROWS", "row", "run"]
 
@@ -62,7 +63,7 @@ def run(path: str | Path, **options: Any) -> dict[str, np.ndarray]:
         raise KeyError(f"{path} is of row {name!r}; there are {sorted(ROWS)}")
     outputs = ROWS[name](case, **options)
     precise = [key[4:-3] for key in case.arrays if key.startswith("f64:") and key.endswith(":hi")]
-    exact = [key[4:] for key in case.arrays if key.startswith(("int:", "f32:"))]
+    exact = [key[4:] for key in case.arrays if key.startswith(("int:", "f32:")) and key[4:] in outputs]
     return {name: outputs[name] for name in (*case.outputs, *precise, *exact) if outputs[name] is not None}
 
 
@@ -218,16 +219,15 @@ def _state(case: Any) -> dict[str, np.ndarray]:
 
 def _input(case: Any, name: str) -> np.ndarray:
     about = case.meta["inputs"][name]
-    return seeded.array(name, about["shape"], about["seed"], about["kind"])
-
-
-def _gelu(x: np.ndarray) -> np.ndarray:
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return seeded.array(name, about["shape"], about["seed"], about["kind"], about.get("high", 2))
 
 
 @row("long_conv")
-def long_conv(case: Any) -> dict[str, np.ndarray | None]:
-    """Regularised kernels, and the envelope of their initialisation."""
+def long_conv(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray | None]:
+    """The model; or regularised kernels, and the envelope of their initialisation."""
+    if case.meta["inputs"]:
+        options = {k: v for k, v in case.meta["kwargs"].items() if k != "dropout"}
+        return _built(case, "long_conv", dtype, **options).outputs(*_inputs(case, dtype))
     state, outputs = _state(case), {}
     for name, how in case.meta["kwargs"].items():
         k = state[f"{name}.kernel"]
@@ -237,56 +237,6 @@ def long_conv(case: Any) -> dict[str, np.ndarray | None]:
         outputs[name] = omniconv.squash(k, how["lam"])
     outputs["double_exp_envelope"] = omniconv.exp_decay(12, 256)
     return outputs
-
-
-@row("sgconv")
-def sgconv(case: Any) -> dict[str, np.ndarray | None]:
-    """The layer of SGConv: its kernel, and what it makes of u."""
-    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
-    bidirectional, glu = how.get("bidirectional", False), how.get("postact") == "glu"
-    u = u if how.get("transposed", True) else u.swapaxes(1, 2)
-    length = u.shape[-1]
-    scales = [state[f"kernel_list.{i}"] for i in range(sum(n.startswith("kernel_list") for n in state))]
-    k, norm = omniconv.sgconv_kernel(scales, length, decay=state["multiplier"].reshape(-1))
-    back = None
-    if bidirectional:  # the first tap of the other half multiplies the next sample
-        k, after = np.split(k, 2)
-        back = np.concatenate([np.zeros_like(after[..., :1]), after], -1)
-    y = omniconv.fft_conv(u, k, k_rev=back, skip=state["D"])
-    y = _gelu(y.reshape(len(u), -1, length)).swapaxes(1, 2)
-    name = "output_linear.0" if glu else "output_linear"
-    y = y @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-    if glu:
-        a, b = np.split(y, 2, -1)
-        y = a / (1 + np.exp(-b))
-    if back is not None:
-        k = np.concatenate([k, back[..., :0:-1]], -1)
-    return {"y": y if not how.get("transposed", True) else y.swapaxes(1, 2), "kernel": k, "kernel_norm": norm}
-
-
-@row("hyena")
-def hyena(case: Any) -> dict[str, np.ndarray | None]:
-    """The operator of Hyena, on gated long convolutions, and its implicit filter."""
-    how, state, u = case.meta["kwargs"], _state(case), _input(case, "u")
-    order, width, longest = how["order"], how["d_model"], how["l_max"]
-    length = min(u.shape[1], longest)
-    x = (u @ state["in_proj.weight"].T + state["in_proj.bias"]).swapaxes(1, 2)
-    x = omniconv.fft_conv(x, omniconv.flip_taps(state["short_filter.weight"]), bias=state["short_filter.bias"])
-    *gates, v = np.split(x[..., :length], order + 1, 1)
-    t, z = omniconv.hyena_positions(longest, how.get("emb_dim", 3))
-    prefix, layers = "filter_fn.implicit_filter", []
-    for i in sorted({int(n.split(".")[2]) for n in state if n.startswith(prefix) and n.endswith("weight")}):
-        layers.append((state[f"{prefix}.{i}.weight"], state.get(f"{prefix}.{i}.bias")))
-    deltas = np.linspace(math.log(1e-2) / 1.5, math.log(1e-2) / 0.3, width * (order - 1))
-    filters = omniconv.hyena_filter(
-        z[:length], layers, state[f"{prefix}.1.freq"], t[:length], deltas, shift=how.get("shift", 0.0)
-    )
-    kernels = filters.reshape(order - 1, width, length)
-    bias = state["filter_fn.bias"].reshape(order - 1, width)
-    for k, skip, gate in zip(kernels, bias, gates[:0:-1], strict=True):
-        v = omniconv.fft_conv(v, k, pre_gate=np.ascontiguousarray(gate), skip=skip)
-    y = (v * gates[0]).swapaxes(1, 2) @ state["out_proj.weight"].T + state["out_proj.bias"]
-    return {"y": y, "filter": filters.T[None]}
 
 
 # ---- log_bessel ----------------------------------------------------------------------------------------------------
@@ -569,3 +519,206 @@ def sguq(case: Any) -> dict[str, np.ndarray]:
     h = joint @ state["C.model.0.weight"].T + state["C.model.0.bias"]
     logits = np.where(h > 0, h, 0.25 * h) @ state["C.model.2.weight"].T + state["C.model.2.bias"]
     return outputs | {"vcdn_logits": logits, "prob": softmax(logits[train:])}
+
+
+OPERATIONS = set(ROWS)  # the rows so far; those below are models, compared in float32 by the limits of their cases
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+
+def _built(case: Any, name: str, dtype: str = "float32", **options: Any) -> Any:
+    """The model `name` with the case's parameters."""
+    return _loaded(case, omniconv.models.create(name, **options).to(dtype))
+
+
+def _loaded(case: Any, model: Any) -> Any:
+    """A model with the case's parameters under their public names; an error unless the numbers of parameters agree."""
+    state = _state(case)
+    shapes = {n: s for n, s in case.meta["state"].items()}
+    state = {n: np.broadcast_to(v, shapes[n]) if n in shapes else v for n, v in state.items()}
+    model.load_state_dict(state)
+    if model.num_parameters != case.meta["params"]:
+        raise ValueError(f"the model has {model.num_parameters} parameters, the case tells {case.meta['params']}")
+    return model
+
+
+def _inputs(case: Any, dtype: str = "float32") -> list[np.ndarray]:
+    given = [case.arrays[f"in:{n}"] if f"in:{n}" in case.arrays else _input(case, n) for n in case.meta["inputs"]]
+    return [a.astype(dtype) if a.dtype.kind == "f" else a for a in given]
+
+
+def _model_row(name: str, family: str, without: tuple[str, ...] = ("dropout",), **words: str) -> None:
+    """A row whose kwargs are options of a family, but for those left away, and those under other `words`."""
+
+    @row(name)
+    def model(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
+        options = {words.get(k, k): v for k, v in case.meta["kwargs"].items() if k not in without}
+        return _built(case, family, dtype, **options).outputs(*_inputs(case, dtype))
+
+
+_model_row("resnet", "resnet18")
+_model_row("vgg", "vgg16")
+_model_row("alexnet", "alexnet")
+_model_row("googlenet", "googlenet")
+_model_row("regnet", "regnetx_002")
+_model_row("convnext", "convnext_tiny", without=("conv_mlp",))
+_model_row("inception_next", "inception_next_tiny")
+_model_row("espcn", "espcn_x2")
+_model_row("cct", "cct_7_3x1_32")
+_model_row("convit", "convit_tiny")
+_model_row("cvt", "cvt_13")
+
+
+@row("hornet")
+def hornet(case: Any) -> dict[str, np.ndarray]:
+    """The network; its scale is a fraction in words."""
+    options = case.meta["kwargs"] | {"scale": float(Fraction(str(case.meta["kwargs"]["scale"])))}
+    return _built(case, "hornet_tiny_7x7", **options).outputs(*_inputs(case))
+
+
+@row("unireplknet")
+def unireplknet(case: Any) -> dict[str, np.ndarray]:
+    """The network, and of a training form what merging its branches makes of it."""
+    model = _built(case, "unireplknet_t", **case.meta["kwargs"])
+    outputs = model.outputs(*_inputs(case))
+    if case.meta["kwargs"]["deploy"]:
+        return outputs
+    state = model.fold().state_dict()
+    names = {"kernel": "dwconv.lk_origin.weight", "bias": "dwconv.lk_origin.bias"}
+    names |= {"linear_weight": "pwconv2.0.weight", "linear_bias": "pwconv2.0.bias"}
+    outputs |= {f"merged_{n}": state.get(f"stages.1.0.{to}") for n, to in names.items()}  # None of a small kernel
+    return outputs | {"merged_logits": model(*_inputs(case))}
+
+
+_model_row("sgconv", "sgconv")
+_model_row("hyena", "hyena", without=("dropout", "filter_dropout"))
+_model_row("affnet", "affnet", without=("normalization",), activation="act", n_classes="num_classes")
+
+_TVCONV = {
+    "TVConv_k": "kernel_size", "TVConv_posi_chans": "posi_chans", "TVConv_inter_chans": "inter_chans",
+    "TVConv_inter_layers": "inter_layers", "TVConv_Bias": "bias",
+}  # fmt: skip
+
+
+@row("tvconv")
+def tvconv(case: Any) -> dict[str, np.ndarray]:
+    """The operator alone, or the network with it in."""
+    about = case.meta["kwargs"]
+    options = {to: about[word] for word, to in _TVCONV.items() if word in about}
+    if "name" not in about:
+        options |= {"stride": about["stride"], "size": (about["h"], about["w"])}
+        model = _loaded(case, omniconv.models.tvconv.TVConv(about["channels"], **options))
+    else:
+        options |= {"input_size": about["input_size"], "atom": about["atom"]}
+        model = _built(case, f"tvconv_{about['name']}", **options)
+    return model.outputs(*_inputs(case))
+
+
+_model_row("mirnet", "mirnet", without=("stride",))
+_model_row("spark", "spark_resnet50")
+
+
+@row("base_conv")
+def base_conv(case: Any) -> dict[str, np.ndarray]:
+    """The mixer alone, or a language model of it and the sequences of its task."""
+    options = dict(case.meta["kwargs"])
+    if "vocab_size" not in options:
+        return _built(case, "base_conv", **options).outputs(*_inputs(case))
+    if options.pop("sequence_mixer") != "BaseConv" or options.pop("state_mixer") != "Identity":
+        raise NotImplementedError("only BaseConv without a state mixer")
+    outputs = _built(case, "base_conv_lm", **options).outputs(*_inputs(case))
+    if "mqar" in case.meta:
+        about = {k: v for k, v in case.meta["mqar"].items() if k != "random_non_queries"}
+        ids, labels = omniconv.models.base_conv.multiquery_ar(**about)
+        outputs |= {"mqar_inputs": ids, "mqar_labels": labels}
+    return outputs
+
+
+@row("dea_net")
+def dea_net(case: Any) -> dict[str, np.ndarray]:
+    """The network, or one block in its form of training, with what folding makes of it."""
+    about = case.meta["kwargs"]
+    if "block" not in about:
+        return _built(case, "dea_net", **about).outputs(*_inputs(case))
+    deploy = "training" not in about["block"]
+    if about["block"].startswith("DEAB"):
+        block = omniconv.models.dea_net.DEABlock(about["dim"], about["reduction"], deploy)
+    else:
+        block = omniconv.models.dea_net.DEBlock(about["dim"], deploy)
+    (x,), block = _inputs(case), _loaded(case, block)
+    outputs = {"conv1": block.conv1(x), "out": block(x)}
+    conv = block.fold().conv1
+    return outputs | {"folded_weight": conv.weight, "folded_bias": conv.bias}
+
+
+_model_row("deeplab", "deeplab_v2_resnet101")
+_model_row("dolg", "dolg_r50")
+_model_row("gmm_vit", "gmm_vit_32")
+
+
+@row("ensem_1dcnn")
+def ensem_1dcnn(case: Any) -> dict[str, np.ndarray]:
+    """The base network, or two of them, which the names of the parameters tell."""
+    two = any(name.startswith("spatial.") for name in case.meta["state"])
+    model = _built(case, "ensem_1dcnn_two_stream" if two else "ensem_1dcnn", **case.meta["kwargs"])
+    return model.outputs(*_inputs(case))
+
+
+@row("fourier_gan")
+def fourier_gan(case: Any) -> dict[str, np.ndarray]:
+    """A generator, or the measurement of spectra."""
+    if case.meta["kwargs"].get("op") == "radial_profile":
+        return omniconv.models.fourier_gan.radial_profile(_input(case, "image"))
+    options = {k: v for k, v in case.meta["kwargs"].items() if k != "norm"}
+    return _built(case, "fourier_gan_baseline", **options).outputs(*_inputs(case))
+
+
+@row("cmoe")
+def cmoe(case: Any) -> dict[str, np.ndarray]:
+    """The network; its class tells whether there is a shared classifier."""
+    options = dict(case.meta["kwargs"])
+    residual = options.pop("cls").endswith("residual")
+    return _built(case, "cmoe_resnet18", residual=residual, **options).outputs(*_inputs(case))
+
+
+_model_row("glnet", "glnet_4g", without=("slot_init",))
+
+
+def _halo_stage(about: Any) -> tuple[list[str], int, int]:
+    """(kinds, channels, stride) of a stage; kinds in words, which take turns if there are more blocks."""
+    if not isinstance(about, dict):
+        kinds, channels, stride = about
+        return kinds.split(","), channels, stride
+    kinds = about["type"].removesuffix(" interleaved").split(",")
+    return [kinds[j % len(kinds)] for j in range(about["d"])], about["c"], about["s"]
+
+
+@row("halonet")
+def halonet(case: Any) -> dict[str, np.ndarray]:
+    """The network, whose stem may be told in one word or in several."""
+    about = dict(case.meta["kwargs"])
+    if "stem" in about:
+        kind, width = about.pop("stem").split()[:2]
+        about |= {"stem_type": kind, "stem_chs": int(width)}
+    about["stages"] = [_halo_stage(stage) for stage in about["stages"]]
+    options = {k: v for k, v in about.items() if k not in ("name", "stem_pool")}
+    return _built(case, "halonet26t", **options).outputs(*_inputs(case))
+
+
+@row("tunable_conv")
+def tunable_conv(case: Any) -> dict[str, np.ndarray]:
+    """The operator, or NAFNet made of it."""
+    options = case.meta["kwargs"]
+    name = "tunable_nafnet" if "enc" in options else "tunable_conv"
+    return _built(case, name, **options).outputs(*_inputs(case))
+
+
+_model_row("transnext", "transnext_micro")
+
+
+@row("text_cnn")
+def text_cnn(case: Any) -> dict[str, np.ndarray]:
+    """The network, and what it finds salient."""
+    model, (tokens,) = _built(case, "text_cnn", **case.meta["kwargs"]), _inputs(case)
+    return model.outputs(tokens) | model.salient(tokens)

@@ -18,6 +18,7 @@ FFT_CONV = sorted(FOLDER.glob("fft_conv/*.npz"))
 LONG_KERNELS = [path for name in ("hyena", "long_conv", "sgconv") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 DFP16 = sorted(FOLDER.glob("dfp16/*.npz"))
+MODELS = [path for path in FILES if path.parent.name not in cases.OPERATIONS or path.stem.startswith("model")]
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
 SPARSE = [path for name in ("dagnn", "e3dsnn", "invgc", "sguq") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
@@ -89,7 +90,18 @@ def test_fft_conv_float64(path, algorithm, isa):
 
 @pytest.mark.parametrize("path", LONG_KERNELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_kernels_of_long_convolutions(path):
-    check(path, cases.run(path), 1e-7)  # float64, but for the rounding of the golden values
+    check(path, cases.run(path, dtype="float64"), 1e-7)  # but for the rounding of the golden values
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_models(path):
+    case, outputs = seeded.load(path), cases.run(path)
+    exact = {key[4:]: array for key, array in case.arrays.items() if key.startswith("int:")}
+    found = {name: outputs.pop(name) for name in exact}
+    assert {name: np.shape(value) for name, value in outputs.items()} == {n: s.shape for n, s in case.outputs.items()}
+    check(path, outputs, np.inf)
+    for name, value in found.items():
+        assert np.array_equal(value, exact[name]), name
 
 
 @pytest.mark.parametrize("path", LOG_BESSEL, ids=lambda p: p.stem)

@@ -1,0 +1,18 @@
+"""Modules and operations that models are made of: see `omniconv.nn.Module` and `omniconv.nn.functional`."""
+
+from omniconv.nn import functional
+from omniconv.nn.attention import *  # noqa: F403
+from omniconv.nn.attention import __all__ as _attention_all
+from omniconv.nn.layers import *  # noqa: F403
+from omniconv.nn.layers import __all__ as _layers_all
+from omniconv.nn.loading import load_state_dict, read_state, save_state
+from omniconv.nn.module import *  # noqa: F403
+from omniconv.nn.module import __all__ as _module_all
+from omniconv.nn.pooling import *  # noqa: F403
+from omniconv.nn.pooling import __all__ as _pooling_all
+from omniconv.nn.summary import Cost, Summary, summary
+
+__all__ = [
+    "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary",
+    *_attention_all, *_layers_all, *_module_all, *_pooling_all,
+]  # fmt: skip

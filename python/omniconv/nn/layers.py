@@ -1,0 +1,268 @@
+"""Layers: modules of one operation, with the parameter names of ``torch.nn``."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+import omniconv
+from omniconv.nn import functional as F
+from omniconv.nn.arrays import by_numpy, pair
+from omniconv.nn.module import Identity, Module, Parameter
+from omniconv.nn.summary import note, watched
+
+__all__ = [
+    "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear",
+    "fold_norm", "fold_norm_before",
+]  # fmt: skip
+
+PLANS = 8  # of one layer: a plan holds a packed copy of the weights for one shape of input
+
+
+class BatchNorm(Module):
+    """Batch normalisation by its running statistics, over axis 1 of any shape: a scale and a shift per channel."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = Parameter(channels, fill=1.0)
+        self.bias = Parameter(channels, fill=0.0)
+        self.running_mean = Parameter(channels, fill=0.0, trainable=False)
+        self.running_var = Parameter(channels, fill=1.0, trainable=False)
+
+    def affine(self) -> tuple[Any, Any]:
+        """(scale, shift) that it multiplies and adds."""
+        scale = self.weight / array_namespace(self.weight).sqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Any) -> Any:
+        """X [N, C, ...], normalised."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+class LayerNorm(Module):
+    """Layer normalisation along one axis; `axis` 1 is "channels first", at each position of [N, C, H, W]."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, axis: int = -1, affine: bool = True) -> None:
+        super().__init__()
+        self.eps, self.axis = eps, axis
+        self.weight = Parameter(channels, fill=1.0) if affine else None
+        self.bias = Parameter(channels, fill=0.0) if affine else None
+
+    def forward(self, x: Any) -> Any:
+        """x, normalised along the axis."""
+        return F.layer_norm(x, self.weight, self.bias, axis=self.axis, eps=self.eps)
+
+
+class GroupNorm(Module):
+    """Group normalisation of [N, C, ...]."""
+
+    def __init__(self, groups: int, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = Parameter(channels, fill=1.0)
+        self.bias = Parameter(channels, fill=0.0)
+
+    def forward(self, x: Any) -> Any:
+        """x, normalised within each group of each sample."""
+        return F.group_norm(x, self.groups, self.weight, self.bias, eps=self.eps)
+
+
+class Embedding(Module):
+    """Rows of a table by integer ids."""
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__()
+        self.weight = Parameter(count, channels)
+
+    def forward(self, ids: Any) -> Any:
+        """[..., channels] for ids [...]."""
+        return F.embedding(ids, self.weight)
+
+
+class _Product(Module):
+    """A convolution or matrix product, with all that its epilogue can do beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._plans: OrderedDict[Any, Any] = OrderedDict()
+
+    def _epilogue(self, norm: Module | None, gamma: Any) -> tuple[Any, Any]:
+        """(scale, bias) of the sums: bias, then a norm, then a factor per channel."""
+        scale, bias = None, self.bias
+        if isinstance(norm, BatchNorm):
+            scale, shift = norm.affine()
+            bias = shift if bias is None else bias * scale + shift
+        if gamma is not None:
+            scale = gamma if scale is None else scale * gamma
+            bias = None if bias is None else bias * gamma
+        return scale, bias
+
+    def _planned(self, x: Any, norm: Module | None, gamma: Any, options: dict[str, Any], weight: Any) -> Any:
+        """The plan for x: its weights are packed once, and its scale and bias are computed once."""
+        last = x.strides[1] == x.itemsize and x.shape[1] > 1
+        sources = [self.weight, self.bias, gamma]
+        sources += [] if norm is None else [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        key = (x.shape, x.dtype, last, omniconv.isa(), tuple(map(id, sources)), tuple(options.items()))
+        plan = self._plans.get(key)
+        if plan is None:
+            scale, bias = self._epilogue(norm, gamma)
+            make = getattr(omniconv, f"plan_conv{weight.ndim - 2}d")
+            plan = make(x.shape, weight, bias, scale=scale, channels_last=last, **options), sources
+            self._plans[key] = plan
+            while len(self._plans) > PLANS:
+                self._plans.popitem(last=False)
+        return plan[0]
+
+    def __call__(self, x: Any, **epilogue: Any) -> Any:
+        y = self.forward(x, **epilogue)
+        if not watched():
+            return y
+        size, bias = math.prod(y.shape), self.bias is not None
+        per_output = math.prod(self.weight.shape[1:]) + bias
+        note(
+            type(self).__name__,
+            y,
+            size * per_output,
+            math.prod(self.weight.shape) + bias * self.weight.shape[0],
+            str(id(self)),
+        )
+        return y
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        raise TypeError("copy a model by create() and load_state_dict()")
+
+
+class Conv(_Product):
+    """A convolution, with the arguments of ``torch.nn.Conv2d``; `kernel` has one number for each spatial axis.
+
+    A call may carry what follows, which then costs no pass over memory of its own:
+    ``activation(gamma * norm(conv + bias) + residual)``.
+    """
+
+    def __init__(
+        self, ci: int, co: int, kernel: tuple[int, ...], stride: Any = 1, padding: Any = 0, *, dilation: Any = 1,
+        groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if ci % groups or co % groups:
+            raise ValueError(f"groups is {groups}; it must divide the channels, {ci} and {co}")
+        spatial, self.kernel = len(kernel), tuple(kernel)
+        self.options = {
+            "stride": pair(stride, spatial),
+            "padding": padding if isinstance(padding, str) else pair(padding, spatial),
+            "dilation": pair(dilation, spatial),
+            "groups": groups,
+            "padding_mode": padding_mode,
+        }
+        self.weight = Parameter(co, ci // groups, *kernel)
+        self.bias = Parameter(co, fill=0.0) if bias else None
+
+    def forward(
+        self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
+        activation: str | None = None,
+    ) -> Any:  # fmt: skip
+        """X [N, Ci, ...] to [N, Co, ...]."""
+        norm = None if isinstance(norm, Identity) else norm
+        if by_numpy(x) and isinstance(self.weight, np.ndarray):
+            options = self.options | {"activation": activation}
+            return self._planned(x, norm, gamma, options, self.weight)(x, residual=residual)
+        scale, bias = self._epilogue(norm, gamma)
+        return F.conv(x, self.weight, bias, scale=scale, residual=residual, activation=activation, **self.options)
+
+
+class Conv2d(Conv):
+    """A convolution of images, with the arguments of ``torch.nn.Conv2d``."""
+
+    def __init__(self, ci: int, co: int, kernel: Any, stride: Any = 1, padding: Any = 0, **options: Any) -> None:
+        super().__init__(ci, co, pair(kernel), stride, padding, **options)
+
+
+class Conv1d(Conv):
+    """A convolution of sequences [N, C, L], with the arguments of ``torch.nn.Conv1d``."""
+
+    def __init__(self, ci: int, co: int, kernel: int, stride: Any = 1, padding: Any = 0, **options: Any) -> None:
+        super().__init__(ci, co, pair(kernel, 1), stride, padding, **options)
+
+
+class ConvTranspose2d(Module):
+    """A transposed convolution of images, with the arguments of ``torch.nn.ConvTranspose2d``."""
+
+    def __init__(
+        self, ci: int, co: int, kernel: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, *,
+        groups: int = 1, bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        pairs = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        self.options = {name: pair(value) for name, value in pairs.items()} | {"groups": groups}
+        self.weight = Parameter(ci, co // groups, *pair(kernel))
+        self.bias = Parameter(co, fill=0.0) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """X [N, Ci, H, W] to [N, Co, ...]."""
+        y = F.conv_transpose(x, self.weight, self.bias, **self.options)
+        bias = self.bias is not None
+        macs = math.prod(x.shape) * math.prod(self.weight.shape[1:]) + bias * math.prod(y.shape)
+        note("ConvTranspose2d", y, macs, math.prod(self.weight.shape) + bias * y.shape[1], str(id(self)))
+        return y
+
+
+class Linear(_Product):
+    """A product with a matrix [Co, Ci], for rows [..., Ci]; see `Conv` for what a call may carry."""
+
+    def __init__(self, ci: int, co: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = Parameter(co, ci)
+        self.bias = Parameter(co, fill=0.0) if bias else None
+
+    def forward(
+        self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
+        activation: str | None = None,
+    ) -> Any:  # fmt: skip
+        """[..., Ci] to [..., Co]."""
+        norm = None if isinstance(norm, Identity) else norm
+        if not (by_numpy(x) and isinstance(self.weight, np.ndarray)):
+            scale, bias = self._epilogue(norm, gamma)
+            return F.linear(x, self.weight, bias, scale=scale, residual=residual, activation=activation)
+        co, shape = self.weight.shape[0], x.shape[:-1]
+        rows = np.ascontiguousarray(x).reshape(1, math.prod(shape), x.shape[-1]).transpose(0, 2, 1)
+        if residual is not None:
+            residual = np.ascontiguousarray(residual).reshape(1, -1, co).transpose(0, 2, 1)
+        plan = self._planned(rows, norm, gamma, {"activation": activation}, self.weight[:, :, None])
+        return plan(rows, residual=residual).transpose(0, 2, 1).reshape(*shape, co)
+
+
+def fold_norm(product: _Product, norm: Module, gamma: Any = None) -> None:
+    """Give a product the weights that compute ``gamma * norm(product(x))``."""
+    scale, bias = product._epilogue(None if isinstance(norm, Identity) else norm, gamma)
+    if scale is None:
+        return
+    weight = product.weight
+    product._parameters["weight"].array = weight * array_namespace(weight).reshape(
+        scale, (-1, *(1,) * (weight.ndim - 1))
+    )
+    if bias is None:
+        return
+    _set_bias(product, bias)
+
+
+def _set_bias(product: _Product, bias: Any) -> None:
+    if "bias" not in product._parameters:
+        product.bias = Parameter(*bias.shape)
+    product._parameters["bias"].array = bias
+
+
+def fold_norm_before(norm: BatchNorm, product: _Product) -> None:
+    """Give a product of all channels, without padding, the weights that compute ``product(norm(x))``."""
+    scale, shift = norm.affine()
+    weight = product.weight
+    xp, tail = array_namespace(weight), (1,) * (weight.ndim - 2)
+    taps = weight if weight.ndim == 2 else xp.sum(weight, axis=tuple(range(2, weight.ndim)))
+    bias = xp.matmul(taps, shift)
+    bias = bias if product.bias is None else bias + product.bias
+    product._parameters["weight"].array = weight * xp.reshape(scale, (1, -1, *tail))
+    _set_bias(product, bias)

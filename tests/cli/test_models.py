@@ -1,0 +1,80 @@
+"""omniconv models and omniconv run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from omniconv import models, nn
+
+Image = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_models_are_listed(omniconv_command, read_json):
+    result = omniconv_command("models", "espcn")
+    assert result.exit_code == 0, result.output
+    assert "espcn_x3" in result.stdout and "22,729" in result.stdout and "resnet" not in result.stdout
+    rows = read_json(omniconv_command("models", "cvt", "--json").stdout)
+    assert rows[0] == {"name": "cvt_13", "family": "cvt", "parameters": 19997480, "paper": "arXiv:2103.15808"}
+    result = omniconv_command("models", "none")
+    assert result.exit_code == 2 and "there are affnet" in result.output
+
+
+def test_classes_of_images_and_arrays(omniconv_command, read_json, picture, tmp_path):
+    net = models.create("resnet18", layers=(1, 1, 1, 1), num_classes=4, seed=3)
+    nn.save_state(net, tmp_path / "w.safetensors")
+    np.save(tmp_path / "b.npy", np.zeros((3, 32, 32), dtype="float32"))
+    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\ndog\n")
+    how = ["--weights", tmp_path / "w.safetensors", "--option", "layers=(1,1,1,1)", "--option", "num_classes=4"]
+    how += ["--size", 32, "--top", 2, "--labels", tmp_path / "labels.txt"]
+    result = omniconv_command("run", "resnet18", picture, picture, tmp_path / "b.npy", *how, "--json")
+    assert result.exit_code == 0, result.output
+    rows = read_json(result.stdout)["results"]
+    assert [len(row["classes"]) for row in rows] == [2, 2, 2]
+    assert rows[0]["classes"] == rows[1]["classes"]
+    logits = net(np.zeros((1, 3, 32, 32), dtype="float32"))[0]
+    first = rows[2]["classes"][0]
+    assert first["class"] == logits.argmax() and first["label"] == ["ant", "bee", "cat", "dog"][logits.argmax()]
+    assert np.isclose(first["probability"], np.exp(logits.max()) / np.exp(logits).sum())
+    result = omniconv_command("run", "resnet18", picture, *how)
+    assert result.exit_code == 0 and first["label"] and "probability" in result.stdout
+
+
+def test_pictures_come_out_as_pictures(omniconv_command, read_json, picture, tmp_path):
+    result = omniconv_command("run", "espcn_x2", picture, "--out", tmp_path / "o", "--json")
+    assert result.exit_code == 0, result.output
+    assert "parameters are random" in result.stderr
+    with Image.open(read_json(result.stdout)["results"][0]["output"]) as found:
+        assert found.size == (82, 60) and found.mode == "L"
+    result = omniconv_command("run", "dea_net", picture, "--option", "base_dim=8", "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output  # 30 x 41 is padded to multiples of four, and cut
+    with Image.open(tmp_path / "o" / "a.png") as found:
+        assert found.size == (41, 30) and found.mode == "RGB"
+    np.save(tmp_path / "u.npy", np.ones((8, 50), dtype="float32"))
+    options = ["--option", "d_model=8", "--option", "l_max=64", "--option", "kernel_dim=8"]
+    result = omniconv_command("run", "sgconv", tmp_path / "u.npy", *options, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "o" / "u.npy").shape == (8, 50)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["resnet19", "x.npy"], "'resnet19' is not known"),
+        (["resnet18", "x.npy", "--option", "classes=3"], "has no option 'classes'"),
+        (["resnet18", "x.npy", "--option", "classes"], "is not NAME=VALUE"),
+        (["resnet18", "x.npy"], "x.npy cannot be read as an array"),
+        (["resnet18", "x.txt"], "x.txt cannot be read as an image"),
+        (["resnet18", "x.npy", "--weights", "none.pth"], "none.pth is not a file"),
+    ],
+)
+def test_what_is_wrong_is_said(omniconv_command, args, message):
+    result = omniconv_command("run", *args)
+    assert result.exit_code == 2 and message in result.output
