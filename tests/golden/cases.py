@@ -7,6 +7,7 @@ nothing of single cases. ``@row("name")`` adds one.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from fractions import Fraction
