@@ -154,3 +154,10 @@ def test_bad_input(message):
 def test_float64_is_refused():
     with pytest.raises(TypeError, match="x has dtype float64"):
         sparse.spmm(sparse.Graph([0, 1], [0], columns=3), X.astype(np.float64))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 300), st.booleans(), st.booleans(), st.integers(0, 2**32))
+def test_transpose(rows, columns, entries, values, scales, seed):
+    a = graph(np.random.default_rng(seed), rows, columns, entries, values, scales)
+    np.testing.assert_allclose(a.transpose().dense(), a.dense().T, rtol=1e-14, atol=1e-14)
+    assert a.transpose().transpose() is a

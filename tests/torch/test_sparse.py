@@ -7,6 +7,7 @@ import pytest
 
 from omniconv import sparse
 from tests.sparse.oracle import sites
+from tests.sparse.test_graph import graph
 
 torch = pytest.importorskip("torch")
 from omniconv.torch import sparse as torch_sparse  # noqa: E402
@@ -50,3 +51,22 @@ def test_a_network_learns_and_comes_back():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_gradients_of_graph_products_are_those_of_the_dense_one(scales):
+    rng = np.random.default_rng(3)
+    a = graph(rng, 30, 22, 140, scales=scales)
+    x, bias = (torch.from_numpy(rng.standard_normal(shape, np.float32)) for shape in ((22, 9), (9,)))
+    weight = torch.from_numpy(rng.standard_normal((30, 9), np.float32))
+    full = torch.from_numpy(a.dense())
+    found, want = [], []
+    for product, into in ((lambda x, b: torch_sparse.spmm(a, x, bias=b), found), (lambda x, b: full @ x + b, want)):
+        narrow = into is found
+        leaves = [(t if narrow else t.double()).clone().requires_grad_() for t in (x, bias)]
+        y = (product(*leaves).square() * (weight if narrow else weight.double())).sum()
+        first = torch.autograd.grad(y, leaves, create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum(), leaves[0])
+        into += [*first, *second]
+    for got, exact in zip(found, want, strict=True):
+        assert (got - exact).norm() <= 1e-5 * exact.norm()

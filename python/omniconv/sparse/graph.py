@@ -51,6 +51,7 @@ class Graph:
         self.values, self.row_scale, self.column_scale = (
             None if a is None else np.ascontiguousarray(a, dtype=np.float32) for a in (values, row_scale, column_scale)
         )
+        self._transposed: Graph | None = None
 
     @property
     def rows(self) -> int:
@@ -70,6 +71,17 @@ class Graph:
         order = np.lexsort(edges)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(edges[1], minlength=nodes))])
         return cls(indptr, edges[0][order], None if weights is None else np.asarray(weights)[order])
+
+    def transpose(self) -> Graph:
+        """The matrix [columns, rows]; entries of a row in the order of the rows they come from. Made once and kept."""
+        if self._transposed is None:
+            rows = np.repeat(np.arange(self.rows, dtype=np.int32), np.diff(self.indptr))
+            order = np.argsort(self.indices, kind="stable")
+            indptr = np.concatenate([[0], np.cumsum(np.bincount(self.indices, minlength=self.columns))])
+            values = None if self.values is None else self.values[order]
+            self._transposed = Graph(indptr, rows[order], values, self.rows, self.column_scale, self.row_scale)
+            self._transposed._transposed = self
+        return self._transposed
 
     def dense(self) -> np.ndarray:
         """float64 [rows, columns]; entries that occur twice add up."""

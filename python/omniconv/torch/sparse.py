@@ -1,7 +1,7 @@
-"""Sparse convolution inside autograd: `conv` of sparse tensors whose features are torch tensors.
+"""Sparse operations inside autograd: `conv` of sparse tensors whose features are torch tensors, `spmm` of graphs.
 
-Plans are objects of Python, so this is an autograd function and no registered op: ``torch.compile`` breaks its graph
-here.
+Plans and graphs are objects of Python, so these are autograd functions and no registered ops: ``torch.compile`` breaks
+its graph here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omniconv.sparse import SparsePlan, SparseTensor
+from omniconv.sparse import Graph, SparsePlan, SparseTensor
 from omniconv.sparse import conv as _conv
 from omniconv.sparse import conv_grad_input as _grad_input
 from omniconv.sparse import conv_grad_weight as _grad_weight
+from omniconv.sparse import spmm as _spmm
 from omniconv.sparse.conv import plan_for, tensor_of, weight_view
 
-__all__ = ["conv"]
+__all__ = ["conv", "spmm"]
 
 
 class _Convolution(torch.autograd.Function):
@@ -64,3 +65,23 @@ def conv(
     how = {"groups": groups, "plan": chosen, "weight_layout": weight_layout, "mode": chosen.mode}
     features = _Convolution.apply(st.features, weight, bias, st.replace(st.features.detach()), how)
     return tensor_of(chosen, features, st.batch_size)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, graph: Graph) -> Tensor:
+        ctx.graph = graph
+        return _spmm(graph, x.detach(), bias=None if bias is None else bias.detach())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        x = spmm(ctx.graph.transpose(), grad.contiguous()) if ctx.needs_input_grad[0] else None
+        return x, grad.sum(0) if ctx.needs_input_grad[1] else None, None
+
+
+def spmm(graph: Graph, x: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """`omniconv.sparse.spmm` with gradients of x and bias, of any order; deterministic both ways.
+
+    The graph is a constant. Its transpose is made at the first step back and kept with it.
+    """
+    return _Product.apply(x, bias, graph)
