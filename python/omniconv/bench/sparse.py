@@ -54,6 +54,26 @@ def _torch_conv(triples: np.ndarray, x: np.ndarray, w: np.ndarray) -> Callable[[
     return run
 
 
+def _spconv(st: sparse.SparseTensor, w: np.ndarray) -> Callable[[], Any]:
+    """The CPU wheel of spconv, its index pairs found before."""
+    import spconv.pytorch as spconv
+    import torch
+
+    layer = spconv.SubMConv3d(w.shape[1], w.shape[0], 3, bias=False, indice_key="pairs")
+    layer.weight.data = torch.from_numpy(np.ascontiguousarray(w.transpose(0, 2, 3, 4, 1)))
+    coords = np.concatenate([st.coords[:, :1], st.coords[:, 1:] - st.coords[:, 1:].min(0)], 1)  # none negative
+    coords, shape = torch.from_numpy(coords), [int(n) for n in coords[:, 1:].max(0) + 1]
+    rows = torch.from_numpy(st.features)
+    with torch.no_grad():
+        known = layer(spconv.SparseConvTensor(rows, coords, shape, 1)).replace_feature(rows)
+
+    def run() -> Any:
+        with torch.no_grad():
+            return layer(known).features
+
+    return run
+
+
 def _entry(kind: str, channels: int, calls: dict, flops: float, truth: Any, how: dict[str, Any]) -> dict[str, Any]:
     errors = {}
     if truth is not None:
@@ -81,10 +101,15 @@ def _conv_entries(st: sparse.SparseTensor, c: int, how: dict[str, Any]) -> list[
     st, plan = st.replace(x), sparse.plan(st)
     flops = 2.0 * plan.map.pairs * c * c
     calls = {"omniconv": lambda: sparse.conv(st, w, plan=plan).features}
-    try:
-        calls["torch gather-GEMM-scatter"] = _torch_conv(plan.triples(), x, w)
-    except ModuleNotFoundError:
-        pass
+    peers = {
+        "torch gather-GEMM-scatter": lambda: _torch_conv(plan.triples(), x, w),
+        "spconv": lambda: _spconv(st, w),
+    }
+    for name, make in peers.items():
+        try:
+            calls[name] = make()
+        except ModuleNotFoundError:
+            pass
     truth = sparse.conv(st.replace(x.astype(np.float64)), w.astype(np.float64), plan=plan).features if c <= 16 else None
     entries = [_entry("forward", c, calls, flops, truth, how)]
     for kind, call in {
