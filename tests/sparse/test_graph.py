@@ -161,3 +161,15 @@ def test_transpose(rows, columns, entries, values, scales, seed):
     a = graph(np.random.default_rng(seed), rows, columns, entries, values, scales)
     np.testing.assert_allclose(a.transpose().dense(), a.dense().T, rtol=1e-14, atol=1e-14)
     assert a.transpose().transpose() is a
+
+
+def test_a_hub_errs_no_more_than_a_short_row(isa):
+    entries = 300_000
+    a = sparse.Graph([0, entries], np.arange(entries), columns=entries)
+    x = np.full((entries, 9), 0.1, np.float32)
+    exact = entries * np.float64(np.float32(0.1))
+    np.testing.assert_allclose(sparse.spmm(a, x), np.full((1, 9), exact), rtol=4e-6)  # 64 halves of an ulp
+    x[5000, 2] = np.inf
+    y = sparse.spmm(a, x)
+    assert np.isinf(y[0, 2])
+    assert np.isfinite(np.delete(y, 2, axis=1)).all()
