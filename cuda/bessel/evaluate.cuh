@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) evaluate(const __grid_constant__ Val
   T first = 0, second = 0;
   const int region = int(region_of<F>(Lane<T>{order}, Lane<T>{x}).n);
   if (region == kSpecial) {
-    const Result<T> r = special<F>(v, x);
+    const bessel::Result<T> r = special<F>(v, x);
     first = r.first;
     second = r.second;
   } else if (sizeof(T) == 8 || region < kSmall) {
