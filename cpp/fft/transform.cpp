@@ -24,15 +24,19 @@ int power_of(int64_t n, int base) {
   return e;
 }
 
-std::vector<int> radices(int64_t vectors) {
-  std::vector<int> all;
-  for (int odd : {5, 3})
-    for (int e = power_of(vectors, odd); e > 0; --e) all.push_back(odd);
-  const int twos = power_of(vectors, 2);
-  all.insert(all.end(), twos / 2, 4);
-  if (twos % 2) all.push_back(2);
-  return all;
-}
+// In place: lengths are compared in every run of a convolution by transforms, which may not allocate.
+struct Radices {
+  int count = 0, each[kMaxStages];
+  explicit Radices(int64_t vectors) {
+    for (int odd : {5, 3})
+      for (int e = power_of(vectors, odd); e > 0; --e) each[count++] = odd;
+    const int twos = power_of(vectors, 2);
+    for (int e = twos / 2; e > 0; --e) each[count++] = 4;
+    if (twos % 2) each[count++] = 2;
+  }
+  const int* begin() const { return each; }
+  const int* end() const { return each + count; }
+};
 
 // exp(-2 pi i numerator / denominator), both exact, 0 <= numerator < denominator: reduced to an eighth of a turn, so
 // that float64 roots are right to the last bit or so.
@@ -71,7 +75,7 @@ double transform_cost(int64_t points, int lanes, int item_size) {
   const int64_t m = points / lanes;
   // Levels of the passes; 3 and 5 take more operations than their share of levels, loads and stores less.
   double levels = std::log2(double(lanes)) + 3;
-  for (int r : radices(m)) levels += r == 2 ? 1.5 : r == 4 ? 2 : r == 3 ? 2 : 3;
+  for (int r : Radices(m)) levels += r == 2 ? 1.5 : r == 4 ? 2 : r == 3 ? 2 : 3;
   const double far = points * 2 * item_size > kNearBytes ? 1.25 : 1;
   return double(points) * levels * far;
 }
@@ -98,13 +102,13 @@ Tables<T>::Tables(int64_t points, int lanes) {
   Transform<T>& t = transform_;
   t.points = points;
   t.vectors = points / lanes;
-  const std::vector<int> all = radices(t.vectors);
-  t.stages = int(all.size());
+  const Radices all(t.vectors);
+  t.stages = all.count;
   size_t count = size_t(2 * lanes);
   int64_t blocks = 1;
   for (int s = 0; s < t.stages; ++s) {
-    count += size_t(blocks) * (all[s] - 1) * 2 * lanes;
-    blocks *= all[s];
+    count += size_t(blocks) * (all.each[s] - 1) * 2 * lanes;
+    blocks *= all.each[s];
   }
   buffer_ = AlignedBuffer(count * sizeof(T));
   T* at = static_cast<T*>(buffer_.data());
@@ -125,7 +129,7 @@ Tables<T>::Tables(int64_t points, int lanes) {
   int64_t length = t.vectors;
   blocks = 1;
   for (int s = 0; s < t.stages; ++s) {
-    const int r = all[s];
+    const int r = all.each[s];
     t.stage[s] = {r, length, at};
     // Which roots the children are, in the order in which the butterflies leave them.
     static constexpr int kFour[4] = {0, 2, 1, 3};
