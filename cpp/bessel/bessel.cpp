@@ -13,12 +13,15 @@ namespace bessel {
 
 const Kernels& kernels() {
   switch (current_isa()) {
-#if defined(__x86_64__)
+#ifdef OMNICONV_WITH_AVX512
     case Isa::amx:
     case Isa::avx512vnni:
     case Isa::avx512: return avx512::bessel_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX2
     case Isa::avx2: return avx2::bessel_kernels();
-#elif defined(__aarch64__)
+#endif
+#ifdef OMNICONV_WITH_NEON
     case Isa::neon: return neon::bessel_kernels();
 #endif
     default: return scalar::bessel_kernels();

@@ -14,12 +14,17 @@ const int kAlgorithmCount = sizeof(kAlgorithms) / sizeof(kAlgorithms[0]);
 
 const Kernels& kernels() {
   switch (current_isa()) {
-#if defined(__x86_64__)
+#ifdef OMNICONV_WITH_AMX
     case Isa::amx: return amx::conv_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX512
     case Isa::avx512vnni:
     case Isa::avx512: return avx512::conv_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX2
     case Isa::avx2: return avx2::conv_kernels();
-#elif defined(__aarch64__)
+#endif
+#ifdef OMNICONV_WITH_NEON
     case Isa::neon: return neon::conv_kernels();
 #endif
     default: return scalar::conv_kernels();

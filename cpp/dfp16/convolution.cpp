@@ -16,10 +16,16 @@ using conv::Phase;
 
 const Kernels& kernels() {
   switch (current_isa()) {
-#ifdef OMNICONV_WITH_AVX2
+#ifdef OMNICONV_WITH_AMX
     case Isa::amx: return amx::dfp16_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX512VNNI
     case Isa::avx512vnni: return avx512vnni::dfp16_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX512
     case Isa::avx512: return avx512::dfp16_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX2
     case Isa::avx2: return avx2::dfp16_kernels();
 #endif
 #ifdef OMNICONV_WITH_NEON

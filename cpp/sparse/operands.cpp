@@ -8,12 +8,15 @@ namespace omniconv::sparse {
 
 const Kernels& kernels() {
   switch (current_isa()) {
-#if defined(__x86_64__)
+#ifdef OMNICONV_WITH_AVX512
     case Isa::amx:
     case Isa::avx512vnni:
     case Isa::avx512: return avx512::sparse_kernels();
+#endif
+#ifdef OMNICONV_WITH_AVX2
     case Isa::avx2: return avx2::sparse_kernels();
-#elif defined(__aarch64__)
+#endif
+#ifdef OMNICONV_WITH_NEON
     case Isa::neon: return neon::sparse_kernels();
 #endif
     default: return scalar::sparse_kernels();
