@@ -35,7 +35,7 @@ static OMNICONV_INLINE Result<f64> k_trapezoid(f64 v, f64 x, const Trapezoid& ru
   const auto add = [&](int i) __attribute__((always_inline)) {
     const f64 exponent = fma(s, set<f64>(-rule.even[i]), v * set<f64>(-rule.odd[i]));
     const i64 counts = exponent > set<f64>(kTrapezoidEnd);
-    const f64 e = counts ? exp_bounded(exponent) : f64{};
+    const f64 e = counts ? exp_bounded(max(exponent, set<f64>(kTrapezoidEnd))) : f64{};
     if constexpr (F == BesselFunction::kv_ratio) {
       accumulate(plain, e, f64{});
       const Pair<f64> product = two_product(e, set<f64>(rule.up[i]));
