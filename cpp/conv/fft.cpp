@@ -3,7 +3,7 @@
 // Rows of the image lie behind one another with as many zeros between them as the kernel reaches over either side, so
 // that output (h, w) is element h * pitch + w of a 1-D correlation whose taps are kernel rows `pitch` apart; rows above
 // and below are elements outside of the row, which cost nothing. One transform takes 1.6 n log2 n operations whatever
-// the taps: from about 15 x 15 on that is less than multiplying them out.
+// the taps: from about 11 x 11 on that is less than multiplying them out.
 //
 // Errors are relative to the norm of an image. Images or kernels with NaN, infinities or numbers past 2^60, which a
 // transform would spread over all outputs, are multiplied out.
@@ -50,9 +50,14 @@ struct LongRow {
   }
 };
 
+// Of one transform for the whole row: 2 MiB of spectrum a filter. Longer rows go in blocks, of at most 2^15 points,
+// which serve kernels that reach over kBlockSpan elements.
+constexpr int64_t kMostPoints = int64_t{1} << 18, kBlockSpan = 48 << 10;
+
 fft::Geometry geometry(const fft::Map& map, int lanes) {
   const fft::Geometry whole = fft::whole_geometry(map, lanes), block = fft::block_geometry(map, lanes, sizeof(float));
-  const bool blocks = block.points && fft::geometry_cost(block, lanes, 4) < fft::geometry_cost(whole, lanes, 4);
+  const bool blocks = block.points && (whole.points > kMostPoints ||
+                                       fft::geometry_cost(block, lanes, 4) < fft::geometry_cost(whole, lanes, 4));
   return blocks ? block : whole;
 }
 
@@ -99,7 +104,8 @@ std::string decline(const Problem& p, Layout) {
   if (h.stride != 1 || w.stride != 1) return "the stride is not 1";
   const LongRow row(p);
   if (row.map.lo > row.map.hi) return "no tap reaches the image";
-  if (row.map.in + row.map.out > int64_t{1} << 26) return "the image is too large for one row";
+  if (row.map.span() > kBlockSpan && row.map.in + row.map.span() > 2 * kMostPoints)
+    return "the kernel reaches over " + std::to_string(row.map.span()) + " elements of a long row";
   return "";
 }
 

@@ -46,6 +46,15 @@ def test_auto_takes_it_for_large_kernels_alone():
         assert chosen[31] == "fft"
 
 
+def test_it_declines_what_would_take_large_spectra():
+    info = {a.name: a for a in omniconv.algorithms((1, 2, 3000, 3000), (2, 1, 31, 31), padding=15, groups=2)}["fft"]
+    assert "elements of a long row" in info.reason
+    info = {a.name: a for a in omniconv.algorithms((1, 2, 3000, 3000), (2, 1, 13, 13), padding=6, groups=2)}["fft"]
+    assert info.usable
+    plan = omniconv.plan_conv2d((1, 2, 3000, 3000), np.ones((2, 1, 13, 13), np.float32), padding=6, groups=2)
+    assert plan.packed_bytes < 8 << 20
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [({"stride": 2}, "stride"), ({"groups": 1}, "input channel")],
