@@ -30,7 +30,7 @@ void bind_bessel(nb::module_& m) {
       .value("log_iv_grad", BesselFunction::log_iv_grad)
       .value("log_kv_grad", BesselFunction::log_kv_grad);
   m.def("bessel", &evaluate_arrays, nb::arg("function"), nb::arg("v"), nb::arg("x"), nb::arg("out"),
-        nb::arg("second").none(), nb::arg("stream") = 0);
+        nb::arg("second").none() = nb::none(), nb::arg("stream") = 0);
 }
 
 }  // namespace omniconv::bindings

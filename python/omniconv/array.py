@@ -26,9 +26,21 @@ else:
 
     np = _NumPy()
 
-__all__ = ["Described", "check_out", "describe", "empty", "export", "finish", "permuted", "said"]
+__all__ = [
+    "Described",
+    "check_out",
+    "describe",
+    "dtype_name",
+    "empty",
+    "export",
+    "finish",
+    "permuted",
+    "plain_dtype",
+    "said",
+]
 
 FLOATS = ("float32", "float64")
+_FLOAT_OF_CHAR = {"f": "float32", "d": "float64"}  # str(dtype) takes 5 us
 
 
 class Described(NamedTuple):
@@ -111,14 +123,33 @@ def export(array: Any, argument: str) -> Any:
         name_of(kind, array, argument)
         return np.asarray(array)
     if isinstance(array, np.ndarray):
+        if array.flags.c_contiguous and array.dtype.isnative:
+            return array
         if not array.dtype.isnative or any(s % array.itemsize for s in array.strides):
             return np.array(array, dtype=array.dtype.newbyteorder("="))
         return array
     return _imported(array, argument)
 
 
-def _dtype_name(array: Any) -> str:
-    return str(array.dtype).removeprefix("torch.")
+def dtype_name(array: Any) -> str:
+    """``"float32"``, ``"bfloat16"`` and so on, of an array of any framework."""
+    dtype = array.dtype
+    if getattr(dtype, "isnative", False) and dtype.char in _FLOAT_OF_CHAR:
+        return _FLOAT_OF_CHAR[dtype.char]
+    return str(dtype).removeprefix("torch.")
+
+
+def plain_dtype(array: Any) -> str | None:
+    """``"float32"`` or ``"float64"`` if it is a NumPy array that the bindings take as it stands, otherwise None.
+
+    For the short paths of what is called often. Python that the caches have lost costs far more than its time in a
+    loop: 150 us instead of 10 for the general path of a Bessel function, a tenth of its time on 200,000 values.
+    """
+    if type(array) is not np.ndarray:
+        return None
+    dtype = array.dtype
+    plain = array.flags.c_contiguous and dtype.isnative and array.ndim
+    return _FLOAT_OF_CHAR.get(dtype.char) if plain else None
 
 
 def describe(array: Any, argument: str) -> Described:
@@ -128,7 +159,7 @@ def describe(array: Any, argument: str) -> Described:
         array = _imported(array, argument)
     if kind == "torch":
         _check_torch(array, argument)
-    shape, dtype = tuple(array.shape), _dtype_name(array)
+    shape, dtype = tuple(array.shape), dtype_name(array)
     if dtype not in FLOATS:
         raise TypeError(f"{argument} has dtype {dtype}; supported are {' and '.join(FLOATS)}")
     channels_last = False
@@ -154,7 +185,7 @@ def empty(like: Described, shape: tuple[int, ...], channels_last: bool) -> Any:
             with cupy.cuda.Device(int(like.device.removeprefix("cuda:"))):
                 out = cupy.empty(order, dtype=like.dtype)
             return cupy.moveaxis(out, -1, 1) if channels_last else out
-        out = reused(np, order, like.dtype)
+        out = reused(order, like.dtype)
         return np.moveaxis(out, -1, 1) if channels_last else out
     except (MemoryError, RuntimeError, ValueError) as error:
         raise MemoryError(f"out of shape {tuple(shape)} does not fit in memory") from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from omniconv import _core
-from omniconv.array import Described, check_out, describe, empty, export, finish, permuted
+from omniconv.array import Described, check_out, describe, empty, export, finish, permuted, plain_dtype
 from omniconv.conv_spec import (
     W_ORDER,
     X_ORDER,
@@ -27,6 +27,7 @@ from omniconv.conv_spec import (
     spec_of,
 )  # fmt: skip
 from omniconv.device import CPU, current_stream, scratch
+from omniconv.memory import reused
 
 __all__ = [
     "Algorithm",
@@ -557,9 +558,21 @@ class ConvPlan:
         self._plan = _core.ConvPlan(spec.desc())
         like = describe(weight, "weight")
         self._plan.pack(export(weight, "weight"), current_stream(like.kind, like.device))
+        shapes = tuple(self._plan.input_shape), tuple(self._plan.output_shape)
+        self._shapes = tuple(_last(s) for s in shapes) if last else shapes
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> Any:
         """Convolve x, of the shape the plan was made for; see `omniconv.conv`."""
+        if (
+            out is None
+            and plain_dtype(x) == self._spec.dtype
+            and x.shape == self._shapes[0]
+            and self._spec.device == CPU
+            and (residual is None or plain_dtype(residual))
+        ):
+            result = reused(self._shapes[1], x.dtype)
+            self._plan.run(x, None, result, self._bias, self._scale, residual, self._last)
+            return result
         like = describe(x, "x")
         x = export(x, "x")
         return _run(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from omniconv.array import dtype_name
+
 __all__ = ["is_half", "like_dtype", "widened"]
 
 HALVES = ("float16", "bfloat16")
 
 
 def _name(array: Any) -> str:
-    return str(getattr(array, "dtype", "")).removeprefix("torch.")
+    return dtype_name(array) if hasattr(array, "dtype") else ""
 
 
 def is_half(array: Any) -> bool:

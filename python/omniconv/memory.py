@@ -7,6 +7,7 @@ for every page that is cleared drives the working set out of the caches. So the 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 __all__ = ["KEPT_BYTES", "LARGE_BYTES", "reused"]
@@ -33,12 +34,12 @@ class _Lease:
         spare[:] = [self.block]
 
 
-def reused(np: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def reused(shape: tuple[int, ...], dtype: Any) -> Any:
     """``numpy.empty(shape, dtype)``, for sizes from 32 to 64 MiB in the memory of an earlier result."""
+    import numpy as np  # not before the first array: importing it takes several times as long as all of omniconv
+
     dtype = np.dtype(dtype)
-    size = dtype.itemsize
-    for extent in shape:
-        size *= extent
+    size = dtype.itemsize * math.prod(shape)
     if not LARGE_BYTES <= size <= KEPT_BYTES:
         return np.empty(shape, dtype)
     try:

@@ -24,8 +24,9 @@ import numbers
 from typing import Any
 
 from . import _core
-from .array import Described, check_out, describe, empty, export, finish, np, said
+from .array import Described, check_out, describe, empty, export, finish, np, plain_dtype, said
 from .device import CPU, current_stream, handed_over
+from .memory import reused
 
 __all__ = [
     "iv_ratio",
@@ -43,52 +44,52 @@ __all__ = [
 
 def log_iv(v: Any, x: Any, *, out: Any = None) -> Any:
     """Logarithm of I_v(x)."""
-    return _evaluate("log_iv", v, x, out)
+    return _evaluate(_core.BesselFunction.log_iv, v, x, out)
 
 
 def log_kv(v: Any, x: Any, *, out: Any = None) -> Any:
     """Logarithm of K_v(x)."""
-    return _evaluate("log_kv", v, x, out)
+    return _evaluate(_core.BesselFunction.log_kv, v, x, out)
 
 
 def log_ive(v: Any, x: Any, *, out: Any = None) -> Any:
     """Logarithm of I_v(x) exp(-x), without the cancellation of ``log_iv(v, x) - x``."""
-    return _evaluate("log_ive", v, x, out)
+    return _evaluate(_core.BesselFunction.log_ive, v, x, out)
 
 
 def log_kve(v: Any, x: Any, *, out: Any = None) -> Any:
     """Logarithm of K_v(x) exp(x), without the cancellation of ``log_kv(v, x) + x``."""
-    return _evaluate("log_kve", v, x, out)
+    return _evaluate(_core.BesselFunction.log_kve, v, x, out)
 
 
 def iv_ratio(v: Any, x: Any, *, out: Any = None) -> Any:
     """I_{v+1}(x) / I_v(x), from 0 at x = 0 to 1 at infinity: the mean resultant length of von Mises-Fisher."""
-    return _evaluate("iv_ratio", v, x, out)
+    return _evaluate(_core.BesselFunction.iv_ratio, v, x, out)
 
 
 def iv_ratioc(v: Any, x: Any, *, out: Any = None) -> Any:
     """1 - I_{v+1}(x) / I_v(x), without the cancellation of the difference."""
-    return _evaluate("iv_ratioc", v, x, out)
+    return _evaluate(_core.BesselFunction.iv_ratioc, v, x, out)
 
 
 def kv_ratio(v: Any, x: Any, *, out: Any = None) -> Any:
     """K_{v+1}(x) / K_v(x), for v >= 0."""
-    return _evaluate("kv_ratio", v, x, out)
+    return _evaluate(_core.BesselFunction.kv_ratio, v, x, out)
 
 
 def iv_ratio_dx(v: Any, x: Any, *, out: Any = None) -> Any:
     """Derivative by x of I_{v+1}(x) / I_v(x), positive and without the cancellation of 1 - r^2 - (2 v + 1) r / x."""
-    return _evaluate("iv_ratio_dx", v, x, out)
+    return _evaluate(_core.BesselFunction.iv_ratio_dx, v, x, out)
 
 
 def log_iv_grad(v: Any, x: Any, *, out: Any = None) -> tuple[Any, Any]:
     """The derivatives (d/dv, d/dx) of log I_v(x), for v >= 0."""
-    return _evaluate_grad("log_iv_grad", v, x, out)
+    return _evaluate_grad(_core.BesselFunction.log_iv_grad, v, x, out)
 
 
 def log_kv_grad(v: Any, x: Any, *, out: Any = None) -> tuple[Any, Any]:
     """The derivatives (d/dv, d/dx) of log K_v(x), for v >= 0."""
-    return _evaluate_grad("log_kv_grad", v, x, out)
+    return _evaluate_grad(_core.BesselFunction.log_kv_grad, v, x, out)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -117,14 +118,16 @@ def _operand(value: Any, argument: str) -> tuple[Any, Described | None]:
     return value, describe(value, argument)
 
 
+def _plain(v: Any, x: Any) -> str | None:
+    """The dtype of two NumPy arrays of one shape and dtype that the bindings take as they stand, otherwise None."""
+    dtype = plain_dtype(v)
+    return dtype if dtype and plain_dtype(x) == dtype and v.shape == x.shape else None
+
+
 def _operands(v: Any, x: Any) -> tuple[Any, Any, Described, tuple[int, ...], bool]:
     """Both arguments ready for the bindings, what the result is like, its shape, and whether it is a scalar."""
-    if type(v) is type(x) is np.ndarray and v.shape == x.shape and v.dtype == x.dtype and v.shape:
-        dtype = {"f": "float32", "d": "float64"}.get(v.dtype.char)
-        if (
-            dtype and v.dtype.isnative and v.flags.c_contiguous and x.flags.c_contiguous
-        ):  # nothing to do: a third of the time
-            return v, x, Described("numpy", (), dtype, False), v.shape, False
+    if (dtype := _plain(v, x)) is not None:
+        return v, x, Described("numpy", (), dtype, False), v.shape, False
     (v, v_like), (x, x_like) = _operand(v, "v"), _operand(x, "x")
     likes = [like for like in (v_like, x_like) if like is not None]
     dtypes = (
@@ -178,25 +181,29 @@ def _checked_out(out: Any, like: Described, shape: tuple[int, ...], argument: st
     return out
 
 
-def _call(function: str, v: Any, x: Any, like: Described, results: list[Any]) -> None:
+def _call(function: _core.BesselFunction, v: Any, x: Any, like: Described, results: list[Any]) -> None:
     flat = [_flat(r, tuple(r.shape), like.device, "out") for r in results]
     second = flat[1] if len(flat) > 1 else None
     stream = current_stream(like.kind, like.device)
-    _core.bessel(getattr(_core.BesselFunction, function), v, x, flat[0], second, stream)
+    _core.bessel(function, v, x, flat[0], second, stream)
 
 
 def _finished(like: Described, result: Any, scalar: bool) -> Any:
     return result[()] if scalar else finish(like, result)
 
 
-def _evaluate(function: str, v: Any, x: Any, out: Any) -> Any:
+def _evaluate(function: _core.BesselFunction, v: Any, x: Any, out: Any) -> Any:
+    if out is None and _plain(v, x):
+        result = reused(v.shape, v.dtype)
+        _core.bessel(function, v, x, result)
+        return result
     v, x, like, shape, scalar = _operands(v, x)
     result = empty(like, shape, False) if out is None else _checked_out(out, like, shape, "out")
     _call(function, v, x, like, [result])
     return _finished(like, result, scalar) if out is None else out
 
 
-def _evaluate_grad(function: str, v: Any, x: Any, out: Any) -> tuple[Any, Any]:
+def _evaluate_grad(function: _core.BesselFunction, v: Any, x: Any, out: Any) -> tuple[Any, Any]:
     v, x, like, shape, scalar = _operands(v, x)
     if out is None:
         # Halves of one array: the C library gives two large ones back to the system each time, and the page faults of

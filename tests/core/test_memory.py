@@ -16,36 +16,36 @@ def address(array: np.ndarray) -> int:
 
 
 def test_the_latest_block_is_used_again():
-    first = reused(np, LARGE, "float32")
+    first = reused(LARGE, "float32")
     assert first.dtype == np.float32 and first.shape == LARGE and first.flags.writeable and first.flags.c_contiguous
     at = address(first)
     del first
-    again = reused(np, (2, LARGE[0] // 2), "float32")
+    again = reused((2, LARGE[0] // 2), "float32")
     assert address(again) == at
 
 
 def test_a_block_in_use_is_not_given_away():
-    first = reused(np, LARGE, "float32")
+    first = reused(LARGE, "float32")
     first[:] = 1
     view = first.reshape(2, -1)[1:]
     del first
     gc.collect()
-    second = reused(np, LARGE, "float32")
+    second = reused(LARGE, "float32")
     second[:] = 2
     assert (view == 1).all()
 
 
 def test_a_smaller_block_is_replaced():
-    first = reused(np, LARGE, "float32")
+    first = reused(LARGE, "float32")
     del first
-    second = reused(np, (LARGE[0] + 1000,), "float32")
+    second = reused((LARGE[0] + 1000,), "float32")
     second[:] = 3
     assert second.nbytes > LARGE_BYTES
 
 
 def test_other_sizes_are_left_to_numpy():
     for size in (0, 10, LARGE_BYTES - 1, KEPT_BYTES + 1):
-        assert reused(np, (size,), "uint8").base is None
+        assert reused((size,), "uint8").base is None
 
 
 def test_results_of_operations_do_not_share_memory():
