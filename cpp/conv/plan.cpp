@@ -7,6 +7,7 @@
 #include "conv/blocks.hpp"
 #include "conv/device_plan.hpp"
 #include "conv/operands.hpp"
+#include "conv/tuning.hpp"
 #include "conv/work.hpp"
 #include "core/device.hpp"
 #include "core/thread_pool.hpp"
@@ -53,6 +54,13 @@ size_t workspace_of(const ConvDesc& desc, const Work& work, const Algorithm& a, 
   return most;
 }
 
+// Why not so much scratch memory, or empty.
+std::string over_limit(const ConvDesc& desc, size_t bytes) {
+  if (desc.workspace_limit < 0 || bytes <= size_t(desc.workspace_limit)) return "";
+  return "takes " + std::to_string(bytes) + " bytes of scratch memory; workspace_limit is " +
+         std::to_string(desc.workspace_limit);
+}
+
 double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layout layout, Target target) {
   if (desc.op == ConvOp::grad_weight) return a.grad_weight->cost(work.problem, target) / kCyclesPerSecond;
   double cycles = 0;
@@ -66,8 +74,9 @@ double cost_of(const ConvDesc& desc, const Work& work, const Algorithm& a, Layou
 // One multiply-add in four cycles: loads, border tests and a dependent addition.
 double reference_cost(const Problem& p, int threads) { return p.flops() * 2 / threads / kCyclesPerSecond; }
 
-// Every algorithm with what it says, the one to take first. The order follows the cost of one image, and among
-// algorithms with the same bits that of the best of them in any layout: so bits depend neither on batch nor on layout.
+// Every algorithm with what it says, the one to take first. The order follows the cost of one image, measured where
+// that was done and else predicted, and among algorithms with the same bits that of the best of them in any layout: so
+// bits depend neither on batch nor on layout.
 std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout layout, Target target) {
   struct Entry {
     AlgorithmInfo info;
@@ -76,7 +85,10 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
   };
   std::vector<Entry> all;
   const Work image = conv::one_image(work);
-  double best = reference_cost(image.problem, target.threads);
+  const std::shared_ptr<const conv::Times> times = conv::measured_times(desc);
+  // What was not measured comes after all that was.
+  const double after = times ? 1e6 : 0;
+  double best = after + reference_cost(image.problem, target.threads);
   for (int i = 0; i < conv::kAlgorithmCount; ++i) {
     const Algorithm& a = *conv::kAlgorithms[i];
     AlgorithmInfo info;
@@ -84,20 +96,27 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
     info.reason = decline(desc, work, a, layout, target.kernels);
     info.usable = info.reason.empty();
     const bool own_bits = a.own_bits || desc.op == ConvOp::grad_weight;
+    const auto measured = [&](bool last) {
+      const auto found = times ? times->find({a.name, last}) : conv::Times::const_iterator{};
+      return times && found != times->end() ? found->second : 0;
+    };
     double cost = 0;
     for (bool last : {false, true}) {
       if (!decline(desc, work, a, {last}, target.kernels).empty()) continue;
-      const double here = cost_of(desc, image, a, {last}, target);
+      const double here = measured(last) > 0 ? measured(last) : after + cost_of(desc, image, a, {last}, target);
       if (!own_bits) best = std::min(best, here);
       if (last == layout.channels_contiguous) cost = here;
     }
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
       info.cost = cost_of(desc, work, a, layout, target);
+      info.measured = measured(layout.channels_contiguous) * double(work.problem.batch);
+      info.reason = over_limit(desc, info.workspace_bytes);
+      info.usable = info.reason.empty();
     }
     all.push_back({info, own_bits, cost, cost});
   }
-  const double last = reference_cost(image.problem, target.threads);
+  const double last = after + reference_cost(image.problem, target.threads);
   all.push_back({{kReference, true, "", 0, reference_cost(work.problem, target.threads)}, true, last, last});
   for (Entry& e : all)
     if (!e.own_bits) e.rank = best;
@@ -127,6 +146,7 @@ const Algorithm* choose(const ConvDesc& desc, const Work& work, Layout layout, T
     throw Error(Code::invalid_argument, "algorithm is '" + desc.algorithm + "'; allowed are " + names);
   }
   *why = decline(desc, work, *a, layout, target.kernels);
+  if (why->empty()) *why = over_limit(desc, workspace_of(desc, work, *a, target));
   return a;
 }
 
@@ -176,8 +196,14 @@ std::vector<AlgorithmInfo> survey_integers(const ConvDesc& desc, const Work& wor
   return infos;
 }
 
+void check_limit(const ConvDesc& desc) {
+  if (desc.workspace_limit >= 0 && (desc.precision == Precision::dfp16 || plugin_of(desc.device)))
+    throw Error(Code::not_supported, "workspace_limit is for the CPU and precisions other than 'dfp16'");
+}
+
 // Whoever computes on the device of the description.
 std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work) {
+  check_limit(desc);
   if (desc.precision == Precision::dfp16) return survey_integers(desc, work);
   if (const DevicePlugin* plugin = plugin_of(desc.device)) return conv::DevicePlan::survey(desc, work, *plugin);
   return survey(desc, work, {desc.channels_last}, {conv::kernels(), num_threads()});
@@ -206,6 +232,7 @@ struct ConvPlan::Impl {
   bool is_packed() const { return device ? device->packed() : integer ? integer->packed() : packed.data() != nullptr; }
 
   explicit Impl(const ConvDesc& d) : desc(d), work(conv::make_work(d)) {
+    check_limit(desc);
     if (desc.precision == Precision::dfp16) {
       check_integers(desc);
       integer = std::make_unique<dfp16::Convolution>(desc, work, dfp16::Options{});
@@ -507,9 +534,11 @@ std::string ConvPlan::explain() const {
         "dfp16: operands rounded to 15 bits, an exponent for each image, sums exact; how long chains of int32 may "
         "be is proven in every run from the norms of its operands\n";
   for (const AlgorithmInfo& a : survey(s.desc, s.work)) {
+    char measured[40] = "";
+    if (a.measured > 0) std::snprintf(measured, sizeof measured, ", measured %10.3f ms", a.measured * 1e3);
     if (a.usable)
-      std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms, workspace %10.3f MiB\n",
-                    a.name == s.algorithm ? "*" : " ", a.name.c_str(), a.cost * 1e3,
+      std::snprintf(line, sizeof line, "%s %-12s predicted %10.3f ms%s, workspace %10.3f MiB\n",
+                    a.name == s.algorithm ? "*" : " ", a.name.c_str(), a.cost * 1e3, measured,
                     double(a.workspace_bytes) / (1 << 20));
     else
       std::snprintf(line, sizeof line, "  %-12s no: %s\n", a.name.c_str(), a.reason.c_str());

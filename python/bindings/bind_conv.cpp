@@ -51,7 +51,8 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
                    const Shape& stride, const Shape& dilation, const Shape& pad_lo, const Shape& pad_hi,
                    const Shape& output_padding, int64_t groups, const std::string& padding_mode,
                    const std::string& activation, double negative_slope, const std::string& precision,
-                   bool channels_last, const std::string& algorithm, const std::string& device, bool weights_change) {
+                   bool channels_last, const std::string& algorithm, const std::string& device, bool weights_change,
+                   int64_t workspace_limit) {
   ConvDesc d;
   d.op = parse_op(op);
   d.dtype = parse_dtype(dtype);
@@ -72,14 +73,26 @@ ConvDesc make_desc(const std::string& op, const std::string& dtype, const Shape&
   d.algorithm = algorithm;
   d.device = parse_device(device);
   d.weights_change = weights_change;
+  d.workspace_limit = workspace_limit;
   return d;
+}
+
+using Measured = std::vector<std::tuple<std::string, bool, double>>;
+
+std::vector<std::tuple<std::string, bool, std::string, size_t, double, double>> rows_of(
+    const std::vector<AlgorithmInfo>& infos) {
+  std::vector<std::tuple<std::string, bool, std::string, size_t, double, double>> all;
+  for (const AlgorithmInfo& a : infos)
+    all.emplace_back(a.name, a.usable, a.reason, a.workspace_bytes, a.cost, a.measured);
+  return all;
 }
 
 #define OMNICONV_DESC_ARGS                                                                                         \
   nb::arg("op"), nb::arg("dtype"), nb::arg("x_shape"), nb::arg("w_shape"), nb::arg("stride"), nb::arg("dilation"), \
       nb::arg("pad_lo"), nb::arg("pad_hi"), nb::arg("output_padding"), nb::arg("groups"), nb::arg("padding_mode"), \
       nb::arg("activation"), nb::arg("negative_slope"), nb::arg("precision"), nb::arg("channels_last"),            \
-      nb::arg("algorithm"), nb::arg("device") = "cpu", nb::arg("weights_change") = false
+      nb::arg("algorithm"), nb::arg("device") = "cpu", nb::arg("weights_change") = false,                          \
+                            nb::arg("workspace_limit") = -1
 
 }  // namespace
 
@@ -90,15 +103,41 @@ void bind_conv(nb::module_& m) {
       .def_ro("w_shape", &ConvDesc::w_shape);
   m.def("conv_output_shape", &conv_output_shape, nb::arg("desc"));
   m.def(
-      "conv_algorithms",
-      [](const ConvDesc& desc) {
-        std::vector<std::tuple<std::string, bool, std::string, size_t, double>> all;
-        for (const AlgorithmInfo& a : algorithms(desc))
-          all.emplace_back(a.name, a.usable, a.reason, a.workspace_bytes, a.cost);
-        return all;
+      "conv_algorithms", [](const ConvDesc& desc) { return rows_of(algorithms(desc)); }, nb::arg("desc"),
+      "(name, usable, reason, workspace_bytes, predicted seconds, measured seconds) of every algorithm, the best "
+      "first.");
+  m.def(
+      "conv_tune",
+      [](const ConvDesc& desc, double seconds) {
+        std::vector<AlgorithmInfo> found;
+        {
+          nb::gil_scoped_release free;
+          found = tune(desc, seconds);
+        }
+        return rows_of(found);
       },
-      nb::arg("desc"),
-      "(name, usable, reason, workspace_bytes, predicted seconds) of every algorithm, the best first.");
+      nb::arg("desc"), nb::arg("seconds"), "Measures, keeps the times, and returns what conv_algorithms then does.");
+  m.def("conv_tuned", [] {
+    std::vector<std::tuple<std::string, Measured>> all;
+    for (const TunedProblem& p : tuned_problems()) {
+      all.emplace_back(p.key, Measured{});
+      for (const MeasuredTime& t : p.times)
+        std::get<1>(all.back()).emplace_back(t.algorithm, t.channels_last, t.seconds);
+    }
+    return all;
+  });
+  m.def(
+      "conv_add_tuned",
+      [](const std::vector<std::tuple<std::string, Measured>>& problems) {
+        std::vector<TunedProblem> all;
+        for (const auto& [key, times] : problems) {
+          all.push_back({key, {}});
+          for (const auto& [algorithm, last, seconds] : times) all.back().times.push_back({algorithm, last, seconds});
+        }
+        add_tuned_problems(all);
+      },
+      nb::arg("problems"));
+  m.def("conv_clear_tuned", &clear_tuned_problems);
   m.def(
       "conv_grad_bias",
       [](nb::handle grad, nb::handle out, bool channels_last, uintptr_t stream) {

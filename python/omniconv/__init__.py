@@ -1,6 +1,8 @@
 """Every convolution research uses, in one small library."""
 
-from omniconv import dfp16, sparse, special
+import os as _os
+
+from omniconv import dfp16, sparse, special, tuning
 from omniconv._core import __version__, array_device, available_isas, isa, set_isa, set_num_threads
 from omniconv._core import num_threads as get_num_threads
 from omniconv.conv import *  # noqa: F403
@@ -15,5 +17,8 @@ from omniconv.long_kernels import __all__ as _kernels_all
 
 __all__ = [
     "FFTConvStream", "__version__", "array_device", "available_isas", "dfp16", "get_num_threads", "isa", "set_isa",
-    "set_num_threads", "sparse", "special", *_conv_all, *_fft2d_all, *_fft_all, *_kernels_all,
+    "set_num_threads", "sparse", "special", "tuning", *_conv_all, *_fft2d_all, *_fft_all, *_kernels_all,
 ]  # fmt: skip
+
+if _os.environ.get("OMNICONV_TUNING"):
+    tuning.load()

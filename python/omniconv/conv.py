@@ -61,6 +61,7 @@ class Algorithm(NamedTuple):
     reason: str  #: why not, when not usable
     workspace_bytes: int
     cost: float  #: predicted seconds; for comparing algorithms, not a forecast
+    measured: float = 0.0  #: seconds, where `omniconv.tuning` has measured them; 0: it has not
 
 
 # ---- running -------------------------------------------------------------------------------------------------------
@@ -269,6 +270,9 @@ def _conv(spatial: int | None) -> Callable[..., Any]:
             weight; one each for the gradient of weight), sums exact in integers; about 1e-4 on normal data.
         algorithm : str
             "auto", or a name that `omniconv.algorithms` lists.
+        workspace_limit : int, optional
+            Bytes of scratch memory that the algorithm may take, on the CPU. What "auto" takes then depends on the batch
+            and the number of threads too.
         layout : str, optional
             "NCHW" or "NHWC": order of the axes in x, residual, out and the result.
         out : array, optional
@@ -517,8 +521,16 @@ def algorithms(
     device : "cpu" or "cuda:<index>"
         Where the arrays are.
     **options
-        stride, padding, padding_mode, dilation, groups, precision, as in `omniconv.conv`.
+        stride, padding, padding_mode, dilation, groups, precision, workspace_limit, as in `omniconv.conv`.
     """
+    problem = _problem(x_shape, w_shape, op, dtype, layout, device, options)
+    return [Algorithm(*row) for row in _core.conv_algorithms(problem.desc())]
+
+
+def _problem(
+    x_shape: Sequence[int], w_shape: Sequence[int], op: str, dtype: Any, layout: str | None, device: str, options: dict
+) -> Spec:
+    """A problem from the shapes alone."""
     last = layout_is_last(layout)
     w = shape_of(w_shape, "w_shape")
     if not 3 <= len(w) <= 5:
@@ -526,8 +538,7 @@ def algorithms(
     x = shape_of(x_shape, "x_shape")
     check_rank(x, len(w) - 2, "x_shape", X_ORDER)
     dtype = getattr(dtype, "name", dtype)  # of a NumPy dtype
-    spec = spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, device=device, **options)
-    return [Algorithm(*row) for row in _core.conv_algorithms(spec.desc())]
+    return spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, device=device, **options)
 
 
 def _channels(array: Any, name: str, spec: Spec) -> Any:
@@ -629,7 +640,8 @@ def _plan_conv(spatial: int) -> Callable[..., ConvPlan]:
         channels_last : bool
             Whether the x to come has its channels innermost in memory although its shape is [N, C, *spatial].
         **options
-            stride, padding, padding_mode, dilation, groups, activation, negative_slope, precision, algorithm.
+            stride, padding, padding_mode, dilation, groups, activation, negative_slope, precision, algorithm,
+            workspace_limit.
         """
         w, last, x = describe(weight, "weight"), layout_is_last(layout), shape_of(x_shape, "x_shape")
         check_rank(x, spatial, "x_shape", X_ORDER)

@@ -162,6 +162,7 @@ class Spec(NamedTuple):
     channels_last: bool
     algorithm: str
     device: str = "cpu"
+    workspace_limit: int = -1
 
     def desc(self, weights_change: bool = False) -> _core.ConvDesc:
         """The same for the native library; `weights_change`: they come with every run, to be packed each time."""
@@ -186,6 +187,7 @@ def spec_of(
     algorithm: str = "auto",
     output_padding: tuple[int, ...] | None = None,
     device: str = "cpu",
+    workspace_limit: int | None = None,
 ) -> Spec:
     """Check and normalise; x_shape and w_shape are those of the forward convolution, [N, C, *spatial]."""
     spatial = len(w_shape) - 2
@@ -203,6 +205,7 @@ def spec_of(
         op, dtype, tuple(x_shape), tuple(w_shape), stride, dilation, lo, hi, output_padding or (0,) * spatial,
         integer(groups, "groups", 1), padding_mode, activation or "none", _slope(negative_slope), precision,
         channels_last, algorithm, device,
+        -1 if workspace_limit is None else integer(workspace_limit, "workspace_limit", 0),
     )  # fmt: skip
 
 
@@ -213,6 +216,11 @@ def _cached_plan(spec: Spec, isa: str) -> _core.ConvPlan:
 
 # Frameworks hold on to the functions registered with them past the end of the interpreter, and so to this cache.
 atexit.register(_cached_plan.cache_clear)
+
+
+def forget_plans() -> None:
+    """Plans are made again by the next calls, with what is then known of their algorithms."""
+    _cached_plan.cache_clear()
 
 
 def plan_of(spec: Spec) -> _core.ConvPlan:

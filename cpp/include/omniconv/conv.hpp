@@ -50,6 +50,8 @@ struct ConvDesc {
   std::string algorithm = "auto";
   Device device{};              // where the arrays are
   bool weights_change = false;  // weights come with every run: what packing them costs counts in the choice of "auto"
+  // Bytes of scratch memory that an algorithm may take, -1: any. What "auto" takes then depends on batch and threads.
+  int64_t workspace_limit = -1;
 
   // Sets dtype, device, spatial and shapes to those of arrays, and channels_last where x says so.
   OMNICONV_API ConvDesc& take_shapes(const TensorView& x, const TensorView& w);
@@ -65,10 +67,32 @@ struct AlgorithmInfo {
   std::string reason;          // why not, when not usable
   size_t workspace_bytes = 0;  // with the current number of threads
   double cost = 0;             // predicted seconds; for comparing algorithms, not a forecast
+  double measured = 0;         // seconds, where tune() has measured them; 0: it has not
 };
 
 // Every algorithm, the one `auto` takes first.
 OMNICONV_API std::vector<AlgorithmInfo> algorithms(const ConvDesc& desc);
+
+// Times of one image by algorithm and layout, of the problem that `key` describes.
+struct MeasuredTime {
+  std::string algorithm;
+  bool channels_last;
+  double seconds;
+};
+struct TunedProblem {
+  std::string key;
+  std::vector<MeasuredTime> times;
+};
+
+// Measures every algorithm on numbers of its own, in both layouts, for about so many seconds, with the current number
+// of threads. From then on "auto" takes the fastest for this problem, whatever the batch, the layout and the threads;
+// plans that exist stay what they are. float32 on the CPU. Returns what algorithms() now says.
+OMNICONV_API std::vector<AlgorithmInfo> tune(const ConvDesc& desc, double seconds = 0.3);
+
+// All that was measured, and what takes it up again in another process. Problems that are known already are replaced.
+OMNICONV_API std::vector<TunedProblem> tuned_problems();
+OMNICONV_API void add_tuned_problems(const std::vector<TunedProblem>& problems);
+OMNICONV_API void clear_tuned_problems();
 
 // The operands of one run. Which ones are read depends on the op:
 //   forward      a = x,         b = w (ignored when the plan has packed weights), out = y

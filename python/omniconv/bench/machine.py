@@ -19,7 +19,7 @@ import omniconv
 from omniconv import _core
 from omniconv.bench.race import race
 
-__all__ = ["available_bytes", "busy_cpus", "copy_rate", "describe", "hardware", "multiply_rate", "versions"]
+__all__ = ["available_bytes", "busy_cpus", "copy_rate", "cpu_name", "describe", "hardware", "multiply_rate", "versions"]
 
 # CuPy is one import name and several distributions, one per CUDA version.
 _DISTRIBUTIONS = ("numpy", "scipy", "torch", "jax", "jaxlib", "cupy", "cupy-cuda12x", "cupy-cuda13x")
@@ -43,7 +43,8 @@ def _text(path: str | Path) -> str:
         return ""
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The CPU's model, as it calls itself."""
     for line in _text("/proc/cpuinfo").splitlines():
         if line.startswith(("model name", "Model")):
             return line.partition(":")[2].strip()
@@ -99,7 +100,7 @@ def busy_cpus(seconds: float = 0.5) -> float | None:
 def hardware() -> dict[str, Any]:
     """The machine and its operating system."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "caches": _caches(),
         "memory_bytes": _memory_fields().get("MemTotal"),

@@ -10,7 +10,7 @@ except ModuleNotFoundError as missing:
         f"the command omniconv needs {missing.name}, which is not installed: pip install 'omniconv[cli]'"
     ) from None
 
-from omniconv.cli import bench, demo, info, models
+from omniconv.cli import bench, demo, info, models, tune
 
 app = typer.Typer(
     name="omniconv",
@@ -23,4 +23,5 @@ app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("models")(models.models)
 app.command("run")(models.run)
+app.command("tune")(tune.tune)
 app.add_typer(bench.app, name="bench")
