@@ -24,6 +24,8 @@ std::string decline(const Problem& p, Layout) { return decline_strip(p, 1); }
 
 size_t workspace(const Problem& p, Target t) { return offset_bytes(p) + t.threads * worker_bytes(p, t.kernels); }
 
+constexpr double kWeightsAtHand = 128 << 10;  // bytes: a quarter of the L2 cache of a small core
+
 double cost(const Problem& p, Layout layout, Target t) {
   const Kernels& k = t.kernels;
   const PlanarStrip strip = strip_of(p, k);
@@ -31,16 +33,21 @@ double cost(const Problem& p, Layout layout, Target t) {
   const double vectors = rows * double(p.co) * double(ceil_div(p.axis[2].out, k.lanes));
   // Cycles beside the products, measured on stems of 1 to 32 channels and on depthwise layers: 3 to begin and end a
   // vector of a tile of channels, 6 of a tile of rows; strips at 4 floats a cycle, 1.7 with stride 2, 1 where columns
-  // are picked apart one by one. Channels last: every float in and out on its own.
+  // are picked apart one by one. Channels last: every float in and out on its own. Rows of more than 64 channels are
+  // more streams than the prefetchers of the caches follow, 25 cycles for a line of 16; and every row of outputs reads
+  // all the weights of its group, from beyond L1 at 16 bytes a cycle (1x1 kernels on 64 to 768 channels).
+  const double weights = double(p.co) * double(p.k()) * sizeof(float);
+  const double reads = weights > kWeightsAtHand ? rows * weights / 16 : 0;
   const double sums = vectors * (double(p.k()) * 2 * k.lanes / k.peak + (planar_over_channels(p) ? 3 : 6));
   const double strips = rows / double(strip.block) * p.ci * p.axis[0].taps * double(strip.rows(strip.block)) *
                         double(strip.line) *
                         (layout.channels_contiguous ? 3.0
+                         : p.ci > 64                ? 1.5
                          : p.axis[2].stride == 1    ? 0.25
                          : p.axis[2].stride == 2    ? 0.6
                                                     : 1.0);
   const double scattered = layout.channels_contiguous ? double(p.pixels()) * double(p.groups * p.co) * 3 : 0;
-  return (sums + strips + scattered) / t.threads;
+  return (sums + strips + reads + scattered) / t.threads;
 }
 
 void run(const Run& r) {

@@ -119,8 +119,11 @@ double cost(const Problem& p, Layout, Target t) {
   const double pairs = double(p.batch * p.groups * p.axis[0].out) * double(ceil_div(p.axis[1].out, 2));
   const double vectors = pairs * double(p.co) * double(ceil_div(p.axis[2].out, k.lanes));
   const double chains = vectors * double(q.slots) * (double(q.count) * 2 * k.lanes / k.peak + 3.7);
-  const double strips = pairs * double(PlanarStrip(p, k, 2).floats()) * (p.axis[2].stride <= 2 ? 0.6 : 1.3);
-  return (chains + vectors * 6 + strips) / t.threads;
+  // Rows of many channels, and weights from beyond L1: as in planar.cpp.
+  const double each = p.ci > 64 ? 2 : p.axis[2].stride <= 2 ? 0.6 : 1.3;
+  const double strips = pairs * double(PlanarStrip(p, k, 2).floats()) * each;
+  const double reads = pairs * double(p.co) * double(q.terms()) * sizeof(float) / 16;
+  return (chains + vectors * 6 + strips + (p.ci > 64 ? reads : 0)) / t.threads;
 }
 
 size_t extra_floats(const Problem& p, const Kernels& k) {
