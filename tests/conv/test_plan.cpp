@@ -218,6 +218,44 @@ TEST_F(Plan, TellsAboutItself) {
   EXPECT_EQ(ConvPlan(desc).output_shape(), desc.w_shape);
 }
 
+TEST_F(Plan, TakesWhatWasMeasuredToBeFastest) {
+  for (const ConvOp op : {ConvOp::forward, ConvOp::grad_input, ConvOp::grad_weight}) {
+    clear_tuned_problems();
+    ConvDesc desc = kLarge;
+    desc.op = op;
+    for (const AlgorithmInfo& info : tune(desc, 1e-9))
+      EXPECT_EQ(info.measured > 0, info.usable && info.name != "reference") << info.name;
+    std::vector<TunedProblem> problems = tuned_problems();
+    ASSERT_EQ(problems.size(), 1u);
+    const std::vector<MeasuredTime> measured = problems[0].times;
+    for (const MeasuredTime& favourite : measured) {
+      problems[0].times = measured;
+      for (MeasuredTime& time : problems[0].times) time.seconds = time.algorithm == favourite.algorithm ? 1e-9 : 1;
+      add_tuned_problems(problems);
+      desc.channels_last = favourite.channels_last;
+      EXPECT_EQ(algorithms(desc).front().name, favourite.algorithm);
+    }
+  }
+  EXPECT_EQ(error_code([] { add_tuned_problems({{"key", {{"direct", false, -1.0}}}}); }, {"'direct'", "'key'"}),
+            Code::invalid_argument);
+  clear_tuned_problems();
+  EXPECT_TRUE(tuned_problems().empty());
+  EXPECT_EQ(error_code([] { tune(kLarge, 0); }, {"seconds"}), Code::invalid_argument);
+}
+
+TEST_F(Plan, LeavesOutWhatTakesMoreMemoryThanTheLimit) {
+  ConvDesc desc = kLarge;
+  for (const AlgorithmInfo& info : algorithms(desc)) {
+    if (!info.usable || info.workspace_bytes == 0) continue;
+    desc.workspace_limit = int64_t(info.workspace_bytes) - 1;
+    for (const AlgorithmInfo& other : algorithms(desc))
+      if (other.name == info.name) {
+        EXPECT_NE(other.reason.find("workspace_limit"), std::string::npos) << other.name;
+      }
+    EXPECT_NE(ConvPlan(desc).algorithm(), info.name);
+  }
+}
+
 TEST_F(Plan, NamesTheAlgorithmThatDeclines) {
   ConvDesc desc = kLarge;
   desc.algorithm = "direct";
