@@ -144,24 +144,32 @@ def test_names_of_other_repositories_are_known():
     models.create("regnety_002", depths=(1, 1), widths=(16, 24), group_widths=(8, 8)).load_state_dict(pycls)
 
 
-def test_regnets_scale_by_the_rule():
-    from omniconv.models.regnet import scaled, stage_sizes
+def test_networks_scale_by_the_rule():
+    from omniconv.models.regnet import stage_sizes
 
     depths, widths, groups = stage_sizes(96, 31.41, 2.24, 22, 64)
     assert (depths, widths, groups) == ([2, 6, 12, 2], [128, 192, 512, 1088], [64] * 4)
-    fast = scaled(depths, widths, groups, 224, 4)
-    assert fast == {
-        "depths": [2, 7, 14, 2],
-        "widths": [224, 336, 896, 1904],
-        "group_widths": [112] * 4,
-        "resolution": 240,
-    }
-    deep = scaled(depths, widths, groups, 224, 4, weights=(1, 1, 1), group_weight=0)
-    assert deep["depths"] == [3, 10, 19, 3] and deep["widths"] == [128, 256, 640, 1344] and deep["resolution"] == 284
-    before = nn.summary(models.create("regnety_040"), (1, 3, 56, 56)).macs
-    size = fast.pop("resolution") // 4
-    after = nn.summary(models.create("regnety_040", **fast), (1, 3, size, size)).macs
-    assert 3.6 < after / before < 4.6
+    fast = nn.scale(depths, widths, 224, 4, group_widths=groups)
+    assert fast == ([2, 7, 14, 2], [224, 336, 896, 1904], [112] * 4, 240)
+    deep = nn.scale(depths, widths, 224, 4, group_widths=groups, weights=(1, 1, 1), group_weight=0)
+    assert (deep.depths, deep.widths, deep.resolution) == ([3, 10, 19, 3], [128, 256, 640, 1344], 284)
+    options, resolution = models.scale("regnety_040", 4)
+    assert (options["depths"], options["widths"], options["group_widths"], resolution) == fast
+    options, resolution = models.scale("convnext_tiny", 0.5, num_classes=7, resolution=224)
+    assert options == {"num_classes": 7, "depths": [3, 3, 8, 3], "dims": [72, 144, 288, 584]} and resolution == 216
+    with pytest.raises(ValueError, match="resnet18 has no depths and widths of stages; its options are block"):
+        models.scale("resnet18", 2)
+    for how, message in (({"factor": 0}, "factor is 0"), ({"factor": 2, "weights": (0, 0, 0)}, "weights is")):
+        with pytest.raises(ValueError, match=message):
+            nn.scale([1], [8], 32, **how)
+
+
+@pytest.mark.parametrize("name, factor", [("regnety_002", 2), ("convnext_atto", 0.5)])
+def test_scaled_networks_have_the_flops_asked_for(name, factor):
+    options, resolution = models.scale(name, factor, resolution=224)
+    before = nn.summary(models.create(name), (1, 3, 224, 224)).macs
+    after = nn.summary(models.create(name, **options), (1, 3, resolution, resolution)).macs
+    assert 0.8 * factor < after / before < 1.25 * factor
 
 
 def test_sgconv_keeps_the_norm_of_its_first_call():

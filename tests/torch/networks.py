@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+Activation = Callable[[Tensor], Tensor]
+
 
 class Bottleneck(nn.Module):
-    def __init__(self, ci: int, width: int, stride: int) -> None:
+    def __init__(self, ci: int, width: int, stride: int, act: Activation) -> None:
         super().__init__()
-        co = 4 * width
+        co, self.act = 4 * width, act
         self.conv1, self.bn1 = nn.Conv2d(ci, width, 1, bias=False), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
         self.conv3, self.bn3 = nn.Conv2d(width, co, 1, bias=False), nn.BatchNorm2d(co)
@@ -21,18 +23,20 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm2d(co))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x)).relu()
-        y = self.bn2(self.conv2(y)).relu()
-        return (self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x))).relu()
+        y = self.act(self.bn1(self.conv1(x)))
+        y = self.act(self.bn2(self.conv2(y)))
+        return self.act(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
 
 
-def resnet(depths: Sequence[int] = (3, 4, 6, 3), width: int = 8, classes: int = 10) -> nn.Sequential:
+def resnet(
+    depths: Sequence[int] = (3, 4, 6, 3), width: int = 8, classes: int = 10, act: Activation = torch.relu
+) -> nn.Sequential:
     """ResNet-50 by its depths: stem with a pool, and four stages of bottlenecks."""
     stem = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     blocks, ci = [], width
     for stage, count in enumerate(depths):
         for j in range(count):
-            blocks.append(Bottleneck(ci, width << stage, 2 if stage and not j else 1))
+            blocks.append(Bottleneck(ci, width << stage, 2 if stage and not j else 1, act))
             ci = 4 * (width << stage)
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ci, classes))
 
@@ -72,7 +76,7 @@ NETWORKS = {"resnet": resnet, "convnext": convnext}
 def batch() -> tuple[Tensor, Tensor]:
     """Four images, and their labels."""
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(4, 3, 64, 64, generator=generator), torch.tensor([0, 3, 9, 4])
+    return torch.randn(4, 3, 32, 32, generator=generator), torch.tensor([0, 3, 9, 4])
 
 
 def steps(model: nn.Module, x: Tensor, labels: Tensor, count: int) -> list[float]:

@@ -10,11 +10,12 @@ from omniconv.nn.module import *  # noqa: F403
 from omniconv.nn.module import __all__ as _module_all
 from omniconv.nn.pooling import *  # noqa: F403
 from omniconv.nn.pooling import __all__ as _pooling_all
+from omniconv.nn.scaling import Scaled, scale
 from omniconv.nn.summary import Cost, Summary, summary
 from omniconv.nn.windows import *  # noqa: F403
 from omniconv.nn.windows import __all__ as _windows_all
 
 __all__ = [
-    "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary",
+    "Cost", "Scaled", "Summary", "functional", "load_state_dict", "read_state", "save_state", "scale", "summary",
     *_attention_all, *_layers_all, *_module_all, *_pooling_all, *_windows_all,
 ]  # fmt: skip
