@@ -1,7 +1,7 @@
 """Which pixels a classifier looks at: maps by gradients (PyTorch) and by masks (any framework).
 
-Methods that "How explainable are adversarially-robust CNNs?" (arXiv:2205.13042) compares. A model is a function from images to logits: a ``torch.nn.Module`` in evaluation mode, or one of
-`omniconv.models` after ``to("torch")``.
+Methods that "How explainable are adversarially-robust CNNs?" (arXiv:2205.13042) compares. A model is a function from
+images to logits: a ``torch.nn.Module`` in evaluation mode, or one of `omniconv.models` after ``to("torch")``.
 """
 
 from __future__ import annotations

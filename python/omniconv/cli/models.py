@@ -65,6 +65,8 @@ def _channels(model: Any) -> int:
 
 def _run(model: Any, x: np.ndarray) -> np.ndarray:
     """The result for a batch; images of sizes that the model cannot take are mirrored at their high ends, and cut."""
+    if model.waveform and x.ndim == 3:
+        return np.moveaxis(model(x.mean(1)), -1, 1)
     multiple = model.multiple
     if multiple == 1 or x.ndim != 4:
         return model(x)

@@ -1,5 +1,5 @@
-"""A small complex-valued network of the layers of Chatterjee et al., "Complex Network for Complex Problems",
-arXiv:2302.04584.
+"""A small complex-valued network: Chatterjee et al., "Complex Network for Complex Problems: A comparative study of CNN
+and Complex-valued CNN", IEEE IPAS 2022.
 
 A complex parameter `name` stands as two real ones, real.name and imag.name; `load` takes complex checkpoints too. Its
 layers are those of the authors' package pytorch-complex, quirk included: a bias is added to each of the four real
@@ -55,7 +55,7 @@ class _Naive(nn.Module):
         self.running_var = nn.Parameter(2, channels, fill=1.0, trainable=False)
 
 
-@register({"complex_cnn": {}}, paper="arXiv:2302.04584")
+@register({"complex_cnn": {}}, paper="IEEE IPAS 2022")
 class ComplexCNN(Model):
     """Two complex convolutions with norms, a pool between, and a complex classifier whose magnitudes count.
 

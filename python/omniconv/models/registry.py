@@ -24,6 +24,8 @@ class Model(Module):
     main = "logits"
     #: height and width of an image must be multiples of this
     multiple = 1
+    #: whether the input is sounds of one channel [N, T], and the main result [N, T, sounds]
+    waveform = False
 
     def outputs(self, *inputs: Any) -> dict[str, Any]:
         """Every named result, in the order in which they are computed."""
