@@ -89,6 +89,21 @@ def test_sounds_come_out_as_sounds(omniconv_command, read_json, tmp_path, width)
     assert np.array_equal(found, want) and 0 < np.abs(want).min()
 
 
+def test_voices_become_channels(omniconv_command, read_json, tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(np.random.default_rng(0).integers(-9000, 9000, 400).astype("<i2").tobytes())
+    options = {"in_channels": 8, "out_channels": 8, "num_blocks": 1, "num_spks": 3}
+    words = [word for n, v in options.items() for word in ("--option", f"{n}={v}")]
+    result = omniconv_command("run", "mossformer_m", tmp_path / "a.wav", *words, "--out", tmp_path / "o", "--json")
+    assert result.exit_code == 0, result.output
+    row = read_json(result.stdout)["results"][0]
+    with wave.open(row["output"]) as file:
+        assert row["shape"] == [3, 200] and (file.getnchannels(), file.getnframes()) == (3, 200)
+
+
 def test_batches_are_of_one_shape_and_read_when_their_turn_comes():
     from omniconv.cli.models import _batches
     from omniconv.cli.samples import Sample

@@ -22,7 +22,7 @@ SIZES = {
     "glnet_4g": 27001593,
     "glnet_9g": 60010617, "glnet_16g": 106055161, "glnet_stl": 30296786, "fourier_gan_z_3_5": 3889507,
     "fourier_gan_b_1_7": 3840547, "cmoe_resnet18": 11211280, "mobilenet_v2_x1_0_faces": 2241280,
-    "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611,
+    "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611, "yolov9_t": 2442624, "mossformer_l": 42101834,
 }  # fmt: skip
 #: small ones of each family that folds: options, input
 SMALL = {
@@ -43,6 +43,7 @@ SMALL = {
     "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
     "convfirst_small": ({"depths": (1, 1), "dims": (16, 24), "num_classes": 5}, (1, 3, 32, 32)),
     "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
+    "yolov9_t": ({"num_classes": 3}, (1, 3, 32, 64)),
 }  # fmt: skip
 
 
@@ -182,6 +183,47 @@ def test_sgconv_keeps_the_norm_of_its_first_call():
     stored = models.create("sgconv", d_model=4, l_max=64, kernel_dim=8, kernel_norm_initialized=True)
     stored.load_state_dict(state | {"kernel_norm": first * 3})
     assert np.array_equal(stored.outputs(u)["kernel_norm"], first * 3)
+
+
+def test_yolo_detects_and_suppresses():
+    from omniconv.models.yolov9 import anchored, suppress
+
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [20, 20, 30, 30], [0, 0, 10, 4]], dtype=float)
+    scores, classes = np.array([0.5, 0.9, 0.8, 0.3, 0.7]), np.array([0, 0, 1, 0, 0])
+    assert suppress(boxes, scores, classes, 0.45).tolist() == [1, 2, 4, 3]  # 90 of 110 are shared, and 36 of 104
+    assert suppress(boxes, scores, classes, 0.9).tolist() == [1, 2, 4, 0, 3]
+    net = models.create("yolov9_t", num_classes=3)
+    x = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
+    found = net.outputs(x)
+    cells = anchored(found["vector"], (64, 96))
+    assert cells.shape == (2, 8 * 12 + 4 * 6 + 2 * 3, 4)
+    left, top, right, bottom = found["vector"][1, :, 8 * 12 + 7]  # cell (1, 1) of stride 16: its middle is (24, 24)
+    want = np.array([24 - 16 * left, 24 - 16 * top, 24 + 16 * right, 24 + 16 * bottom])
+    assert np.allclose(cells[1, 8 * 12 + 7], want, rtol=1e-6)
+    detected = net.detect(x, confidence=0.0, limit=5)
+    assert [d["boxes"].shape for d in detected] == [(5, 4), (5, 4)]
+    chances = 1 / (1 + np.exp(-found["heads"][:, :3].astype(float)))
+    assert np.allclose([d["scores"][0] for d in detected], chances.max((1, 2)))
+    assert net.detect(x, confidence=1.0)[0]["classes"].size == 0
+    with pytest.raises(ValueError, match="type 'Conf'; known are Conv"):
+        models.create("yolov9_t", layers=[{"type": "Conf"}, {"type": "Head"}])
+
+
+def test_voices_of_any_length_and_groups_that_look_back_alone():
+    options = {"in_channels": 8, "out_channels": 8, "num_blocks": 2, "group_size": 4, "query_key_dim": 6}
+    x = np.random.default_rng(0).standard_normal((2, 203)).astype("float32")
+    for causal in (False, True):
+        net = filled("mossformer_m", causal=causal, **options)
+        found = net.outputs(x)
+        assert found["y"].shape == (2, 203, 2) and found["mask"].shape == (2, 2, 8, 24)
+        assert np.allclose(net(x[:1]), found["y"][:1], atol=1e-5)
+        block, h = net.mask_net.mdl.att_mdl.mossformerM.layers[0], found["encoder"].transpose(0, 2, 1)
+        changed = h.copy()
+        changed[:, 20:] += 1
+        before, after = (block(v)[:, :4] for v in (h, changed))  # two convolutions reach eight frames ahead each
+        assert np.allclose(before, after, atol=1e-6) == causal
+    with pytest.raises(ValueError, match="norm is 'cln'"):
+        models.create("mossformer_m", norm="cln")
 
 
 def test_spark_masks_of_the_ratio_asked_for():

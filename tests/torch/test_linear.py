@@ -52,15 +52,14 @@ def test_attribution_of_both_kinds_of_models():
     stage = stage.detach().requires_grad_()
     logit = ours.fc(head(stage).mean((2, 3)))[0, 2]
     torch.testing.assert_close(weights, torch.autograd.grad(logit, stage)[0].mean((0, 2, 3)))
-    plain = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
-    ).double()
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), pooled, nn.Linear(4, 5)).double()
     cam, weights = attribution.grad_cam(plain, x, 2, "1")
-    torch.testing.assert_close(weights, plain[4].weight[2] / (30 * 46))
+    torch.testing.assert_close(weights, plain[3].weight[2] / (30 * 46))
     many = attribution.integrated_gradients(plain, x, 2, steps=200)
     change = plain(x)[0, 2] - plain(x * 0)[0, 2]
     torch.testing.assert_close(many.sum(), change, rtol=1e-4, atol=1e-7)  # what it adds up to, by its axiom
-    with pytest.raises(ValueError, match="layer is 'layer9'; the model has .*layer4"):
+    with pytest.raises(ValueError, match=r"layer is 'layer9'; the model has .*layer4"):
         attribution.grad_cam(ours, x, 2, "layer9")
     with pytest.raises(ValueError, match="expected is one image"):
         attribution.grad_cam(plain, torch.cat([x, x]), 2, "1")
