@@ -33,8 +33,9 @@ def _table() -> dict[str, tuple[str, str]]:
     """(faithful to, differs) of each family, as docs/models.md tells."""
     text = re.search(r"## Families\n(.*?)\n## ", (DOCS / "models.md").read_text(encoding="utf-8"), re.S)[1]
     found = {}
-    for names, faithful, differs, _ in re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", text, re.M):
-        found |= {name.strip(): (faithful.strip(), differs.strip()) for name in names.split(",")}
+    for row in re.findall(r"^\| ([a-z].*) \|$", text, re.M):
+        names, faithful, differs, _ = (cell.strip() for cell in row.split("|"))
+        found |= {name.strip(): (faithful, differs) for name in names.split(",")}
     return found
 
 
