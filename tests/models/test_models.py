@@ -24,6 +24,20 @@ SIZES = {
     "fourier_gan_b_1_7": 3840547, "cmoe_resnet18": 11211280, "mobilenet_v2_x1_0_faces": 2241280,
     "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611, "yolov9_t": 2442624, "mossformer_l": 42101834,
 }  # fmt: skip
+#: one layer of each kind, and a head on three maps
+YOLO = (
+    {"type": "Conv", "args": {"out_channels": 8, "kernel_size": 3, "stride": 2}},
+    {"type": "Conv", "args": {"out_channels": 8, "kernel_size": 3, "stride": 2}},
+    {"type": "ELAN", "args": {"out_channels": 16, "part_channels": 8}},
+    {"type": "ADown", "args": {"out_channels": 16}, "tags": "B3"},
+    {"type": "AConv", "args": {"out_channels": 8}, "tags": "B4"},
+    {"type": "RepNCSPELAN", "args": {"out_channels": 8, "part_channels": 8, "csp_args": {"repeat_num": 1}}},
+    {"type": "AConv", "args": {"out_channels": 8}},
+    {"type": "SPPELAN", "args": {"out_channels": 8}, "tags": "N3"},
+    {"type": "UpSample", "args": {"scale_factor": 2, "mode": "nearest"}},
+    {"type": "Concat", "source": [-1, "B4"], "tags": "P4"},
+    {"type": "MultiheadDetection", "source": ["B3", "P4", "N3"]},
+)
 #: small ones of each family that folds: options, input
 SMALL = {
     "resnet50": ({"layers": (1, 1, 1, 1), "num_classes": 5}, (1, 3, 40, 32)),
@@ -43,7 +57,7 @@ SMALL = {
     "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
     "convfirst_small": ({"depths": (1, 1), "dims": (16, 24), "num_classes": 5}, (1, 3, 32, 32)),
     "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
-    "yolov9_t": ({"num_classes": 3}, (1, 3, 32, 64)),
+    "yolov9_t": ({"num_classes": 3, "layers": YOLO}, (1, 3, 32, 64)),
 }  # fmt: skip
 
 
@@ -192,7 +206,7 @@ def test_yolo_detects_and_suppresses():
     scores, classes = np.array([0.5, 0.9, 0.8, 0.3, 0.7]), np.array([0, 0, 1, 0, 0])
     assert suppress(boxes, scores, classes, 0.45).tolist() == [1, 2, 4, 3]  # 90 of 110 are shared, and 36 of 104
     assert suppress(boxes, scores, classes, 0.9).tolist() == [1, 2, 4, 0, 3]
-    net = models.create("yolov9_t", num_classes=3)
+    net = models.create("yolov9_t", num_classes=3, layers=YOLO)
     x = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
     found = net.outputs(x)
     cells = anchored(found["vector"], (64, 96))
