@@ -136,10 +136,11 @@ def _scope_network(case: Any, dtype: str) -> Callable[[Any], Any]:
     p = {n: torch.tensor(np.broadcast_to(v, case.meta["state"][n]).astype(dtype)) for n, v in state(case).items()}
 
     def conv(x: Any, name: str, words: str) -> Any:
-        found = {key: re.search(rf"\b{key}(\d+)\b", words) for key in ("s", "p")}
-        stride, padding = (int(found[key][1]) if found[key] else default for key, default in (("s", 1), ("p", 0)))
-        groups = re.search(r"groups (\d+)", words)
-        how = {"stride": stride, "padding": padding, "groups": int(groups[1]) if groups else 1}
+        found = {
+            "stride": re.search(r"\bs(\d+)\b", words), "padding": re.search(r"\bp(\d+)\b", words),
+            "dilation": re.search(r"\bd(?:ilation )?(\d+)\b", words), "groups": re.search(r"\bgroups (\d+)", words),
+        }  # fmt: skip
+        how = {key: int(number[1]) for key, number in found.items() if number}
         return nn.functional.conv(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **how)
 
     def norm(x: Any, name: str) -> Any:
@@ -158,6 +159,9 @@ def _scope_network(case: Any, dtype: str) -> Callable[[Any], Any]:
         if words.startswith("max pool"):
             kernel, stride, *padding = map(int, words.split()[2].split("/"))
             return nn.max_pool(x, kernel, stride, *padding)
+        if words.startswith("avg pool"):
+            kernel, stride, *padding = map(int, words.split()[2].split("/"))
+            return nn.avg_pool(x, kernel, stride, *padding)
         if words.startswith("flatten"):
             return x.flatten(1)
         if words.startswith("LeakyReLU"):

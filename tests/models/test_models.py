@@ -240,6 +240,22 @@ def test_voices_of_any_length_and_groups_that_look_back_alone():
         models.create("mossformer_m", norm="cln")
 
 
+@pytest.mark.parametrize("name, options, shape", [
+    ("mossformer_m", {"in_channels": 8, "out_channels": 8, "num_blocks": 1, "group_size": 4, "causal": True}, (1, 90)),
+    ("complex_cnn", {"c": 4, "act": "modReLU"}, (1, 2, 8, 10)),
+])  # fmt: skip
+def test_pytorch_runs_other_inputs_than_images(name, options, shape):
+    model = filled(name, **options)
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    x = x + 1j * x[..., ::-1] if name == "complex_cnn" else x
+    want = model(x)
+    t = torch.tensor(x, requires_grad=True)
+    y = model.to("torch")(t)
+    assert error(y.detach(), want) < 3e-5
+    y.square().sum().backward()
+    assert torch.isfinite(torch.view_as_real(t.grad) if t.is_complex() else t.grad).all() and t.grad.abs().max() > 0
+
+
 def test_spark_masks_of_the_ratio_asked_for():
     net = models.create("spark_resnet50", input_size=160)
     mask = net.random_mask(3, np.random.default_rng(0))

@@ -20,8 +20,8 @@ __all__ = ["conv_singular_values", "l_orth", "l_orth_grad", "self_conv"]
 
 def _padding(weight: Any, stride: int) -> int:
     _, _, high, wide = weight.shape
-    if high != wide or high % 2 == 0:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}; expected is [M, C, k, k] with an odd k")
+    if high != wide:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}; expected is [M, C, k, k]")
     if stride < 1:
         raise ValueError(f"stride is {stride}; expected is at least 1")
     return (high - 1) // stride * stride
