@@ -104,6 +104,25 @@ def test_voices_become_channels(omniconv_command, read_json, tmp_path):
         assert row["shape"] == [3, 200] and (file.getnchannels(), file.getnframes()) == (3, 200)
 
 
+def test_objects_in_a_picture(omniconv_command, read_json, picture, tmp_path):
+    net = models.create("yolov9_t", num_classes=2, seed=4)
+    head = net._modules["22"].heads[1].class_conv[2]
+    head.bias = np.array([-9.0, 1.5], dtype="float32")  # one class is seen in many places, the other nowhere
+    nn.save_state(net, tmp_path / "w.safetensors")
+    (tmp_path / "labels.txt").write_text("ant\nbee\n")
+    how = ["--weights", tmp_path / "w.safetensors", "--option", "num_classes=2", "--labels", tmp_path / "labels.txt"]
+    result = omniconv_command("run", "yolov9_t", picture, *how, "--json")
+    assert result.exit_code == 0, result.output
+    objects = read_json(result.stdout)["results"][0]["objects"]
+    pixels = np.asarray(Image.open(picture), dtype="float32") / 255  # 30 x 41, with zeros to 32 x 64
+    image = np.pad(pixels.transpose(2, 0, 1), [(0, 0), (0, 2), (0, 23)])[None]
+    want = net.detect(image)[0]
+    assert np.allclose([o["box"] for o in objects], want["boxes"], atol=1e-3)
+    assert len(objects) == len(want["boxes"]) > 0 and objects[0]["label"] in ("ant", "bee")
+    result = omniconv_command("run", "yolov9_t", picture, *how)
+    assert result.exit_code == 0 and "box" in result.stdout and f"{want['scores'][0]:.4f}" in result.stdout
+
+
 def test_batches_are_of_one_shape_and_read_when_their_turn_comes():
     from omniconv.cli.models import _batches
     from omniconv.cli.samples import Sample

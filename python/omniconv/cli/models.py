@@ -68,6 +68,8 @@ def _run(model: Any, x: np.ndarray) -> np.ndarray:
     if model.waveform and x.ndim == 3:
         return np.moveaxis(model(x.mean(1)), -1, 1)
     multiple = model.multiple
+    if hasattr(model, "detect"):
+        return model.detect(F.pad(x, [(0, -x.shape[2] % multiple), (0, -x.shape[3] % multiple)]))
     if multiple == 1 or x.ndim != 4:
         return model(x)
     high, wide = x.shape[2:]
@@ -95,9 +97,16 @@ def _classes(logits: np.ndarray, top: int, labels: list[str] | None) -> list[dic
 
 
 def _told(
-    y: np.ndarray, sample: Sample, classifies: bool, name: str, labels: list[str] | None, top: int, out: Path
+    y: Any, sample: Sample, classifies: bool, name: str, labels: list[str] | None, top: int, out: Path
 ) -> dict[str, Any]:
-    """One result: its best classes, or the file to which it was written."""
+    """One result: its best classes, the objects found, or the file to which it was written."""
+    if isinstance(y, dict):
+        if labels is not None and max(y["classes"], default=0) >= len(labels):
+            raise typer.BadParameter(f"the file of labels has {len(labels)} lines, and {name} more classes")
+        named = [labels[c] if labels else None for c in y["classes"]]
+        found = zip(y["classes"].tolist(), named, y["scores"].tolist(), y["boxes"].tolist(), strict=True)
+        words = ("class", "label", "probability", "box")
+        return {"objects": [dict(zip(words, one, strict=True)) for one in found]}
     if not classifies or y.ndim != 1:
         return {"output": save(y, sample, out), "shape": list(y.shape)}
     if labels is not None and len(labels) != len(y):
@@ -124,7 +133,10 @@ def run(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run a model on images, sounds or arrays: classes are printed; pictures, sounds and arrays go to a folder."""
+    """Run a model on images, sounds or arrays.
+
+    Classes and objects are printed; pictures, sounds and arrays go to a folder.
+    """
     try:
         model = omniconv.models.create(name, **_options(option or []))
         if weights is not None:
@@ -159,8 +171,10 @@ def run(
             stdout().print(f"{row['input']}: {row['output']}, {'x'.join(map(str, row['shape']))}", markup=False)
             continue
         table = Table(title=row["input"], title_justify="left")
-        for column in ("class", "label", "probability"):
+        columns = ("class", "label", "probability", "box")[: 4 if "objects" in row else 3]
+        for column in columns:
             table.add_column(column, justify="left" if column == "label" else "right")
-        for c in row["classes"]:
-            table.add_row(str(c["class"]), c["label"] or "", f"{c['probability']:.4f}")
+        for c in row.get("objects", row.get("classes")):
+            box = [" ".join(f"{v:.0f}" for v in c["box"])] if "box" in c else []
+            table.add_row(str(c["class"]), c["label"] or "", f"{c['probability']:.4f}", *box)
         stdout().print(table)
