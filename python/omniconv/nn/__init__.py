@@ -20,7 +20,7 @@ from omniconv.nn.windows import *  # noqa: F403
 from omniconv.nn.windows import __all__ as _windows_all
 
 __all__ = [
-    "Cost", "Scaled", "Summary", "complex", "functional", "load_state_dict", "read_state", "save_state", "scale",
-    "summary", *_attention_all, *_layers_all, *_module_all, *_orthogonality_all, *_pooling_all, *_tokens_all,
-    *_windows_all,
+    "Scaled", "complex", "scale", *_orthogonality_all, *_tokens_all, *_windows_all,
+    "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary",
+    *_attention_all, *_layers_all, *_module_all, *_pooling_all,
 ]  # fmt: skip

@@ -301,11 +301,6 @@ def l2_normalize(x: Any, axis: int = -1, *, eps: float = 1e-12) -> Any:
 # ---- moving ---------------------------------------------------------------------------------------------------------
 
 
-def global_max_pool(x: Any, *, keepdims: bool = False) -> Any:
-    """The largest over all positions of x [N, C, ...]."""
-    return array_namespace(x).max(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
-
-
 def global_avg_pool(x: Any, *, keepdims: bool = False) -> Any:
     """The mean over all positions of x [N, C, ...]."""
     return array_namespace(x).mean(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
@@ -343,6 +338,11 @@ def pad(x: Any, padding: Sequence[tuple[int, int]], *, mode: str = "zeros", valu
         ends = [xp.zeros_like(take(x, np.zeros(n, int), axis)) + value for n in (low, high)]
         x = xp.concat([ends[0], x, ends[1]], axis=axis)
     return x
+
+
+def global_max_pool(x: Any, *, keepdims: bool = False) -> Any:
+    """The largest over all positions of x [N, C, ...]."""
+    return array_namespace(x).max(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
 
 
 def concat(arrays: Sequence[Any], axis: int = 1) -> Any:

@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("omniconv.torch needs PyTorch, which is not installed: pip install 'omniconv[torch]'") from error
 
-from omniconv.torch import dfp16, linear, sparse, special
+from omniconv.torch import dfp16, sparse, special
 from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv, fft_conv2d
 from omniconv.torch.nn import (
     Conv1d,
@@ -42,7 +42,6 @@ __all__ = [
     "dfp16",
     "fft_conv",
     "fft_conv2d",
-    "linear",
     "replace",
     "sparse",
     "special",
