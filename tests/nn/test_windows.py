@@ -37,6 +37,18 @@ def test_norms_of_channels_last_and_first(kind):
     same(F.grn(*k[:3]), turned(want))
 
 
+def test_norms_in_float32_do_not_depend_on_the_layout():
+    x, w, b = (rand(*s, dtype="float32") for s in ((2, 16, 5, 4), (16,), (16,)))
+    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    functions = [
+        lambda x, axis: F.grn(x, w, b, axis=axis), lambda x, axis: F.group_norm(x, 4, w, b, axis=axis),
+        lambda x, axis: F.instance_norm(x, w, b, axis=axis), lambda x, axis: F.rms_norm(x, w, axis=axis),
+        lambda x, axis: F.layer_norm(x, w, b, axis=axis), lambda x, axis: F.batch_norm(x, b, w * w, w, b, axis=axis),
+    ]  # fmt: skip
+    for function in functions:
+        same(np.moveaxis(function(x, 1), 1, -1), function(last, -1), 1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pools_of_the_largest(kind):
     x = rand(2, 3, 5, 9)
