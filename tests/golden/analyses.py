@@ -168,10 +168,14 @@ def _scope_network(case: Any, dtype: str) -> Callable[[Any], Any]:
             return nn.functional.activation(x, "leaky_relu", negative_slope=float(words.split()[1]))
         if words == "ReLU":
             return nn.functional.activation(x, "relu")
-        residual = re.match(r"x = ReLU\(x \+ (bn\d+)\((conv\d+)\(x\)\)\) with (.*)", words)
+        if words.startswith("global av"):
+            return nn.functional.global_avg_pool(x)
+        residual = re.match(r"x = (ReLU\()?x \+ (?:(bn\d+)\()?(conv\d+)\(x\)+(?: with (.*))?", words)
         if residual:
-            bn, name, about = residual.groups()
-            return nn.functional.activation(x + norm(conv(x, name, about), bn), "relu")
+            relu, bn, name, about = residual.groups()
+            y = conv(x, name, about or "")
+            y = x + (norm(y, bn) if bn else y)
+            return nn.functional.activation(y, "relu") if relu else y
         raise NotImplementedError(f"a network has the step {words!r}")
 
     words = re.sub(r"\(([^()]*)\)", lambda m: f"({m[1].replace(',', ';')})", case.meta["kwargs"]["net"].rstrip("."))
