@@ -16,7 +16,9 @@ from array_api_compat import array_namespace
 from omniconv.nn import Module, resize
 from omniconv.nn.functional import constant, softmax
 
-__all__ = ["grad_cam", "gradient", "input_x_gradient", "integrated_gradients", "rise", "rise_masks"]
+__all__ = [
+    "deletion", "grad_cam", "gradient", "input_x_gradient", "insertion", "integrated_gradients", "rise", "rise_masks",
+]  # fmt: skip
 
 Classifier = Callable[[Any], Any]
 
@@ -145,3 +147,48 @@ def rise(
     found = xp.concat(scores)
     weighted = xp.tensordot(found, constant(masks, x), axes=((0,), (0,)))
     return weighted[None] / (len(masks) * p), found
+
+
+def _changed(
+    model: Classifier, start: Any, end: Any, heat: Any, target: int, steps: int, batch: int
+) -> tuple[float, np.ndarray]:
+    _one_image(start)
+    if tuple(heat.shape) != tuple(start.shape[2:]):
+        raise ValueError(f"heat has shape {tuple(heat.shape)}; expected is {tuple(start.shape[2:])}, that of the image")
+    flat = np.asarray(heat, dtype=np.float64).ravel()
+    place = np.empty(flat.size, dtype=np.int64)
+    place[np.argsort(-flat, kind="stable")] = np.arange(flat.size)
+    counts = np.rint(np.linspace(0, flat.size, steps + 1))
+    taken = (place[None] < counts[:, None]).reshape(steps + 1, 1, *heat.shape).astype(np.float64)
+    chances: list[float] = []
+    for first in range(0, steps + 1, batch):
+        some = constant(taken[first : first + batch], start)
+        chances += np.asarray(softmax(model(start * (1 - some) + end * some))[:, target]).tolist()
+    curve = np.array(chances)
+    return float(np.mean((curve[1:] + curve[:-1]) / 2)), curve
+
+
+def deletion(
+    model: Classifier, x: Any, target: int, heat: Any, *, baseline: Any = 0.0, steps: int = 50, batch: int = 16
+) -> tuple[float, np.ndarray]:
+    """How fast a class's probability falls as pixels go, the hottest first: (area under the curve, curve [steps + 1]).
+
+    Small areas are good (arXiv:1806.07421). The model is used without gradients.
+
+    Parameters
+    ----------
+    x : array
+        One image, [1, C, H, W].
+    heat : array
+        [H, W], a map to be judged; of equal pixels those in earlier rows go first.
+    baseline : array or float
+        What pixels become; it broadcasts to x.
+    """
+    return _changed(model, x, x * 0 + baseline, heat, target, steps, batch)
+
+
+def insertion(
+    model: Classifier, x: Any, target: int, heat: Any, *, baseline: Any = 0.0, steps: int = 50, batch: int = 16
+) -> tuple[float, np.ndarray]:
+    """How fast a class's probability rises as pixels come to a baseline: as `deletion`, but large areas are good."""
+    return _changed(model, x * 0 + baseline, x, heat, target, steps, batch)

@@ -65,6 +65,27 @@ def test_attribution_of_both_kinds_of_models():
         attribution.grad_cam(plain, torch.cat([x, x]), 2, "1")
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_pixels_go_and_come_hottest_first(kind):
+    x = np.random.default_rng(0).random((1, 2, 3, 4))
+    heat = np.arange(12.0).reshape(3, 4)[::-1]
+
+    def model(images):  # the class 1 is as likely as its first channel is bright
+        total = images[:, 0].reshape(len(images), -1).sum(-1)
+        return torch.stack([total * 0, total], -1) if kind == "torch" else np.stack([total * 0, total], -1)
+
+    given = torch.tensor(x) if kind == "torch" else x
+    flat = x[0, 0].ravel()[[*range(3, -1, -1), *range(7, 3, -1), *range(11, 7, -1)]]
+    left = np.array([flat[n:].sum() for n in (0, 3, 6, 9, 12)])
+    area, curve = attribution.deletion(model, given, 1, heat, steps=4, batch=2)
+    assert np.allclose(curve, 1 / (1 + np.exp(-left)))
+    assert np.isclose(area, np.trapezoid(curve, dx=0.25) if hasattr(np, "trapezoid") else np.trapz(curve, dx=0.25))
+    _, rising = attribution.insertion(model, given, 1, heat, steps=4, baseline=0.0)
+    assert np.allclose(rising, 1 / (1 + np.exp(-(flat.sum() - left))))
+    with pytest.raises(ValueError, match=r"heat has shape \(4, 3\)"):
+        attribution.deletion(model, given, 1, heat.T)
+
+
 def test_rise_of_open_masks_is_the_probability():
     x = np.random.default_rng(0).standard_normal((1, 3, 6, 7))
     masks = attribution.rise_masks(np.zeros((3, 2, 2)), [5, 0, 2], [1, 9, 3], (6, 7))
