@@ -236,6 +236,11 @@ def test_voices_of_any_length_and_groups_that_look_back_alone():
         changed[:, 20:] += 1
         before, after = (block(v)[:, :4] for v in (h, changed))  # two convolutions reach eight frames ahead each
         assert np.allclose(before, after, atol=1e-6) == causal
+        q, k, v = np.random.default_rng(1).standard_normal((3, 1, 3, 4, 5))
+        sums = [k[0, g].T @ v[0, g] for g in range(3)]
+        seen = [sum(sums[:g], 0 * sums[0]) / 4 for g in range(3)] if causal else [sum(sums) / 11] * 3
+        found = block._linear(np, q, k, v, 11)
+        assert np.allclose(found[0], [q[0, g] @ seen[g] for g in range(3)])
     with pytest.raises(ValueError, match="norm is 'cln'"):
         models.create("mossformer_m", norm="cln")
 
