@@ -522,6 +522,10 @@ def sguq(case: Any) -> dict[str, np.ndarray]:
     return outputs | {"vcdn_logits": logits, "prob": softmax(logits[train:])}
 
 
+# ---- analyses ------------------------------------------------------------------------------------------------------
+
+ROWS.update(_beside("analyses").ROWS)
+
 OPERATIONS = set(ROWS)  # the rows so far; those below are models, compared in float32 by the limits of their cases
 
 
@@ -723,3 +727,60 @@ def text_cnn(case: Any) -> dict[str, np.ndarray]:
     """The network, and what it finds salient."""
     model, (tokens,) = _built(case, "text_cnn", **case.meta["kwargs"]), _inputs(case)
     return model.outputs(tokens) | model.salient(tokens)
+
+
+_model_row("yolov9", "yolov9_s", without=("auxiliary",))
+_model_row("mossformer", "mossformer_l", without=("attn_dropout",))
+
+
+def _complex_state(case: Any) -> dict[str, np.ndarray]:
+    """Complex parameters by their own names, real ones beside them."""
+    state = _state(case)
+    state = {n: np.broadcast_to(v, case.meta["state"][n]) for n, v in state.items()}
+    joined = {n[5:]: state[n] + 1j * state[f"imag.{n[5:]}"] for n in state if n.startswith("real.")}
+    return joined | {n: v for n, v in state.items() if not n.startswith(("real.", "imag."))}
+
+
+def _complex_operations(case: Any, x: np.ndarray, p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A convolution, and norms, activations and pools of its result."""
+    from omniconv.nn import complex as C
+
+    how = case.meta["kwargs"]
+    if "ci" in how:
+        words = {key: how[key] for key in ("stride", "padding", "dilation", "groups")}
+        words |= {key: how[key] for key in ("output_padding",) if key in how}
+        function = C.conv_transpose if how["transposed"] else C.conv
+        return {"out": function(x, p["weight"], p.get("bias"), **words)}
+    *_, stride, padding = how["conv"]
+    b = p.get("conv.bias")
+    b = None if b is None else C.join(b.real - b.imag, b.real + b.imag)  # which the package adds to all four products
+    y = C.conv(x, p["conv.weight"], b, stride=stride, padding=padding)
+    norm, naive = ([p[f"{n}.{q}"] for q in ("running_mean", "running_var", "weight", "bias")] for n in ("bn", "naive"))
+    return {
+        "conv": y, "bn": C.batch_norm(y, *norm), "bn_naive": C.naive_batch_norm(y, *naive), "crelu": C.crelu(y),
+        "zrelu": C.zrelu(y), "maxpool": C.max_pool(y, 3, 2, 1), "avgpool": C.avg_pool(y, 2),
+    } | ({"modrelu": C.modrelu(y, p["modrelu.b"])} if "modrelu.b" in p else {})  # fmt: skip
+
+
+@row("complex_cnn")
+def complex_cnn(case: Any) -> dict[str, np.ndarray]:
+    """Single operations, or the network; complex results as NAME_re and NAME_im."""
+    x = (_input(case, "x_re") + 1j * _input(case, "x_im")).astype(np.complex64)
+    state = {
+        n: np.asarray(v).astype(np.complex64 if np.iscomplexobj(v) else np.float32)
+        for n, v in _complex_state(case).items()
+    }
+    if "act" in case.meta["kwargs"]:
+        options = dict(case.meta["kwargs"])
+        model = omniconv.models.create("complex_cnn", in_channels=x.shape[1], **options)
+        model.load_state_dict(state)
+        if model.num_parameters != case.meta["params"]:
+            raise ValueError(f"the model has {model.num_parameters} parameters, the case {case.meta['params']}")
+        found = model.outputs(x)
+    else:
+        found = _complex_operations(case, x, state)
+    split = {n: v for n, v in found.items() if not np.iscomplexobj(v)}
+    for n, v in found.items():
+        if np.iscomplexobj(v):
+            split |= {f"{n}_re": v.real, f"{n}_im": v.imag}
+    return split

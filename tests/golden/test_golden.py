@@ -20,6 +20,9 @@ LOG_BESSEL = sorted(FOLDER.glob("log_bessel/*.npz"))
 DFP16 = sorted(FOLDER.glob("dfp16/*.npz"))
 MODELS = [path for path in FILES if path.parent.name not in cases.OPERATIONS or path.stem.startswith("model")]
 VMF = sorted(FOLDER.glob("vmf/*.npz"))
+ANALYSES = [
+    path for name in ("attribution", "expedit", "l_orth", "linear_scope", "ntk") for path in FOLDER.glob(f"{name}/*")
+]
 SPARSE = [path for name in ("dagnn", "e3dsnn", "invgc", "sguq") for path in sorted(FOLDER.glob(f"{name}/*.npz"))]
 ALGORITHMS = [a.name for a in omniconv.algorithms((1, 1, 4), (1, 1, 1))]
 
@@ -102,6 +105,20 @@ def test_models(path):
     check(path, outputs, np.inf)
     for name, value in found.items():
         assert np.array_equal(value, exact[name]), name
+
+
+@pytest.mark.parametrize("path", ANALYSES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_analyses(path):
+    attribution = path.parent.name == "attribution"  # in float64 slow; in float32 a single ReLU may turn
+    case, outputs = seeded.load(path), cases.run(path, **({"dtype": "float32"} if attribution else {}))
+    for name in [key[4:] for key in case.arrays if key.startswith("int:")]:
+        assert np.array_equal(outputs.pop(name), case.arrays[f"int:{name}"]), name
+    assert {name: np.shape(value) for name, value in outputs.items()} == {n: s.shape for n, s in case.outputs.items()}
+    if attribution:
+        maps = [name for name in outputs if "grad" in name or name == "cam_weights"]
+        errors = {name: seeded.relative_error(outputs.pop(name), case.outputs[name]) for name in maps}
+        assert len(errors) == 6 and max(errors.values()) < 5e-3, errors
+    check(path, outputs, 2e-5)
 
 
 @pytest.mark.parametrize("path", LOG_BESSEL, ids=lambda p: p.stem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -9,12 +11,24 @@ import numpy as np
 
 from omniconv import models
 
-TEXT = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "models.md").read_text(encoding="utf-8")
 
 
 def test_table_is_current():
     found = re.search(r"<!-- table: omniconv\.models\.table\(\) -->\n(.*?)\n<!-- end -->", TEXT, re.S)
     assert found[1] == models.table()
+
+
+def test_sections_of_families_are_current():
+    spec = importlib.util.spec_from_file_location("make_families", DOCS / "make_families.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    assert (DOCS / "families.md").read_text(encoding="utf-8") == make.text(), "run python docs/make_families.py"
+    parity = json.loads((DOCS / "parity.json").read_text(encoding="utf-8"))
+    cases = {p.stem for family in parity for p in (DOCS.parent / "tests/golden" / family).glob("*.npz")}
+    assert {case for each in parity.values() for case in each} == cases
+    assert all(p["error"] <= p["limit"] for each in parity.values() for p in each.values())
 
 
 def test_every_family_is_described():

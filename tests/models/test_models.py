@@ -22,8 +22,22 @@ SIZES = {
     "glnet_4g": 27001593,
     "glnet_9g": 60010617, "glnet_16g": 106055161, "glnet_stl": 30296786, "fourier_gan_z_3_5": 3889507,
     "fourier_gan_b_1_7": 3840547, "cmoe_resnet18": 11211280, "mobilenet_v2_x1_0_faces": 2241280,
-    "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611,
+    "dea_net": 3653377, "mirnet": 31787419, "spark_resnet50": 37970611, "yolov9_t": 2442624, "mossformer_l": 42101834,
 }  # fmt: skip
+#: one layer of each kind, and a head on three maps
+YOLO = (
+    {"type": "Conv", "args": {"out_channels": 8, "kernel_size": 3, "stride": 2}},
+    {"type": "Conv", "args": {"out_channels": 8, "kernel_size": 3, "stride": 2}},
+    {"type": "ELAN", "args": {"out_channels": 16, "part_channels": 8}},
+    {"type": "ADown", "args": {"out_channels": 16}, "tags": "B3"},
+    {"type": "AConv", "args": {"out_channels": 8}, "tags": "B4"},
+    {"type": "RepNCSPELAN", "args": {"out_channels": 8, "part_channels": 8, "csp_args": {"repeat_num": 1}}},
+    {"type": "AConv", "args": {"out_channels": 8}},
+    {"type": "SPPELAN", "args": {"out_channels": 8}, "tags": "N3"},
+    {"type": "UpSample", "args": {"scale_factor": 2, "mode": "nearest"}},
+    {"type": "Concat", "source": [-1, "B4"], "tags": "P4"},
+    {"type": "MultiheadDetection", "source": ["B3", "P4", "N3"]},
+)
 #: small ones of each family that folds: options, input
 SMALL = {
     "resnet50": ({"layers": (1, 1, 1, 1), "num_classes": 5}, (1, 3, 40, 32)),
@@ -43,6 +57,7 @@ SMALL = {
     "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
     "convfirst_small": ({"depths": (1, 1), "dims": (16, 24), "num_classes": 5}, (1, 3, 32, 32)),
     "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
+    "yolov9_t": ({"num_classes": 3, "layers": YOLO}, (1, 3, 32, 64)),
 }  # fmt: skip
 
 
@@ -144,24 +159,32 @@ def test_names_of_other_repositories_are_known():
     models.create("regnety_002", depths=(1, 1), widths=(16, 24), group_widths=(8, 8)).load_state_dict(pycls)
 
 
-def test_regnets_scale_by_the_rule():
-    from omniconv.models.regnet import scaled, stage_sizes
+def test_networks_scale_by_the_rule():
+    from omniconv.models.regnet import stage_sizes
 
     depths, widths, groups = stage_sizes(96, 31.41, 2.24, 22, 64)
     assert (depths, widths, groups) == ([2, 6, 12, 2], [128, 192, 512, 1088], [64] * 4)
-    fast = scaled(depths, widths, groups, 224, 4)
-    assert fast == {
-        "depths": [2, 7, 14, 2],
-        "widths": [224, 336, 896, 1904],
-        "group_widths": [112] * 4,
-        "resolution": 240,
-    }
-    deep = scaled(depths, widths, groups, 224, 4, weights=(1, 1, 1), group_weight=0)
-    assert deep["depths"] == [3, 10, 19, 3] and deep["widths"] == [128, 256, 640, 1344] and deep["resolution"] == 284
-    before = nn.summary(models.create("regnety_040"), (1, 3, 56, 56)).macs
-    size = fast.pop("resolution") // 4
-    after = nn.summary(models.create("regnety_040", **fast), (1, 3, size, size)).macs
-    assert 3.6 < after / before < 4.6
+    fast = nn.scale(depths, widths, 224, 4, group_widths=groups)
+    assert fast == ([2, 7, 14, 2], [224, 336, 896, 1904], [112] * 4, 240)
+    deep = nn.scale(depths, widths, 224, 4, group_widths=groups, weights=(1, 1, 1), group_weight=0)
+    assert (deep.depths, deep.widths, deep.resolution) == ([3, 10, 19, 3], [128, 256, 640, 1344], 284)
+    options, resolution = models.scale("regnety_040", 4)
+    assert (options["depths"], options["widths"], options["group_widths"], resolution) == fast
+    options, resolution = models.scale("convnext_tiny", 0.5, num_classes=7, resolution=224)
+    assert options == {"num_classes": 7, "depths": [3, 3, 8, 3], "dims": [72, 144, 288, 584]} and resolution == 216
+    with pytest.raises(ValueError, match="resnet18 has no depths and widths of stages; its options are block"):
+        models.scale("resnet18", 2)
+    for how, message in (({"factor": 0}, "factor is 0"), ({"factor": 2, "weights": (0, 0, 0)}, "weights is")):
+        with pytest.raises(ValueError, match=message):
+            nn.scale([1], [8], 32, **how)
+
+
+@pytest.mark.parametrize("name, factor", [("regnety_002", 2), ("convnext_atto", 0.5)])
+def test_scaled_networks_have_the_flops_asked_for(name, factor):
+    options, resolution = models.scale(name, factor, resolution=224)
+    before = nn.summary(models.create(name), (1, 3, 224, 224)).macs
+    after = nn.summary(models.create(name, **options), (1, 3, resolution, resolution)).macs
+    assert 0.8 * factor < after / before < 1.25 * factor
 
 
 def test_sgconv_keeps_the_norm_of_its_first_call():
@@ -174,6 +197,68 @@ def test_sgconv_keeps_the_norm_of_its_first_call():
     stored = models.create("sgconv", d_model=4, l_max=64, kernel_dim=8, kernel_norm_initialized=True)
     stored.load_state_dict(state | {"kernel_norm": first * 3})
     assert np.array_equal(stored.outputs(u)["kernel_norm"], first * 3)
+
+
+def test_yolo_detects_and_suppresses():
+    from omniconv.models.yolov9 import anchored, suppress
+
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [20, 20, 30, 30], [0, 0, 10, 4]], dtype=float)
+    scores, classes = np.array([0.5, 0.9, 0.8, 0.3, 0.7]), np.array([0, 0, 1, 0, 0])
+    assert suppress(boxes, scores, classes, 0.45).tolist() == [1, 2, 4, 3]  # 90 of 110 are shared, and 36 of 104
+    assert suppress(boxes, scores, classes, 0.9).tolist() == [1, 2, 4, 0, 3]
+    net = models.create("yolov9_t", num_classes=3, layers=YOLO)
+    x = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
+    found = net.outputs(x)
+    cells = anchored(found["vector"], (64, 96))
+    assert cells.shape == (2, 8 * 12 + 4 * 6 + 2 * 3, 4)
+    left, top, right, bottom = found["vector"][1, :, 8 * 12 + 7]  # cell (1, 1) of stride 16: its middle is (24, 24)
+    want = np.array([24 - 16 * left, 24 - 16 * top, 24 + 16 * right, 24 + 16 * bottom])
+    assert np.allclose(cells[1, 8 * 12 + 7], want, rtol=1e-6)
+    detected = net.detect(x, confidence=0.0, limit=5)
+    assert [d["boxes"].shape for d in detected] == [(5, 4), (5, 4)]
+    chances = 1 / (1 + np.exp(-found["heads"][:, :3].astype(float)))
+    assert np.allclose([d["scores"][0] for d in detected], chances.max((1, 2)))
+    assert net.detect(x, confidence=1.0)[0]["classes"].size == 0
+    with pytest.raises(ValueError, match="type 'Conf'; known are Conv"):
+        models.create("yolov9_t", layers=[{"type": "Conf"}, {"type": "Head"}])
+
+
+def test_voices_of_any_length_and_groups_that_look_back_alone():
+    options = {"in_channels": 8, "out_channels": 8, "num_blocks": 2, "group_size": 4, "query_key_dim": 6}
+    x = np.random.default_rng(0).standard_normal((2, 203)).astype("float32")
+    for causal in (False, True):
+        net = filled("mossformer_m", causal=causal, **options)
+        found = net.outputs(x)
+        assert found["y"].shape == (2, 203, 2) and found["mask"].shape == (2, 2, 8, 24)
+        assert np.allclose(net(x[:1]), found["y"][:1], atol=1e-5)
+        block, h = net.mask_net.mdl.att_mdl.mossformerM.layers[0], found["encoder"].transpose(0, 2, 1)
+        changed = h.copy()
+        changed[:, 20:] += 1
+        before, after = (block(v)[:, :4] for v in (h, changed))  # two convolutions reach eight frames ahead each
+        assert np.allclose(before, after, atol=1e-6) == causal
+        q, k, v = np.random.default_rng(1).standard_normal((3, 1, 3, 4, 5))
+        sums = [k[0, g].T @ v[0, g] for g in range(3)]
+        seen = [sum(sums[:g], 0 * sums[0]) / 4 for g in range(3)] if causal else [sum(sums) / 11] * 3
+        found = block._linear(np, q, k, v, 11)
+        assert np.allclose(found[0], [q[0, g] @ seen[g] for g in range(3)])
+    with pytest.raises(ValueError, match="norm is 'cln'"):
+        models.create("mossformer_m", norm="cln")
+
+
+@pytest.mark.parametrize("name, options, shape", [
+    ("mossformer_m", {"in_channels": 8, "out_channels": 8, "num_blocks": 1, "group_size": 4, "causal": True}, (1, 90)),
+    ("complex_cnn", {"c": 4, "act": "modReLU"}, (1, 2, 8, 10)),
+])  # fmt: skip
+def test_pytorch_runs_other_inputs_than_images(name, options, shape):
+    model = filled(name, **options)
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    x = x + 1j * x[..., ::-1] if name == "complex_cnn" else x
+    want = model(x)
+    t = torch.tensor(x, requires_grad=True)
+    y = model.to("torch")(t)
+    assert error(y.detach(), want) < 3e-5
+    y.square().sum().backward()
+    assert torch.isfinite(torch.view_as_real(t.grad) if t.is_complex() else t.grad).all() and t.grad.abs().max() > 0
 
 
 def test_spark_masks_of_the_ratio_asked_for():

@@ -226,17 +226,6 @@ def test_window_conv_against_unfold(k, stride, dilation, kind):
     same(shared, (cols.reshape(2, 3, k * k, oh, ow) * torch.tensor(w[0])).sum(2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_grid_sample_against_pytorch(kind):
-    x, grid = rand(2, 3, 5, 6), RNG.uniform(-1.4, 1.4, (2, 4, 7, 2))
-    t = torch.tensor(x), torch.tensor(grid)
-    for corners in (False, True):
-        for ours, theirs in (("zeros", "zeros"), ("replicate", "border")):
-            want = T.grid_sample(*t, padding_mode=theirs, align_corners=corners)
-            got = nn.grid_sample(as_kind(x, kind), as_kind(grid, kind), border=ours, align_corners=corners)
-            same(got, want)
-
-
 def bilinear(image, y, x):
     h, w = image.shape
     total = 0.0
@@ -280,7 +269,6 @@ def zeros(*shape):
         (lambda: F.topk(zeros(3), 4), "k is 4"),
         (lambda: nn.deform_conv2d(zeros(1, 1, 3, 3), zeros(1, 8, 3, 3), zeros(1, 1, 3, 3)), "expected are 18"),
         (lambda: nn.window_conv2d(zeros(1, 1, 3, 3), zeros(1, 8, 3, 3)), "8 taps"),
-        (lambda: nn.grid_sample(zeros(1, 1, 3, 3), zeros(1, 3, 3, 2), border="reflect"), "border is 'reflect'"),
     ],
 )  # fmt: skip
 def test_bad_input(call, message):

@@ -1,24 +1,23 @@
-"""``omniconv models`` and ``omniconv run``: what models there are, and what one makes of images or arrays."""
+"""``omniconv models`` and ``omniconv run``: what models there are, and what one makes of images, sounds or arrays."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 import omniconv.models
 from omniconv.cli.console import print_json, stderr, stdout
+from omniconv.cli.samples import Sample, read, save
 from omniconv.nn import functional as F
 
 __all__ = ["models", "run"]
-
-MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, which published classifiers expect
-DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 def models(
@@ -61,43 +60,16 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 def _channels(model: Any) -> int:
     """Channels of the images that a model takes: those of its first convolution."""
-    return next(p.shape[1] for p in model.named_parameters().values() if len(p.shape) == 4)
-
-
-def _image(path: Path, size: int | None, channels: int, standardise: bool) -> np.ndarray:
-    """[C, H, W] in 0 to 1: of classifiers the middle square of the image, `size` pixels wide, and standardised."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError as missing:
-        raise typer.BadParameter(f"images need {missing.name}: pip install 'omniconv[models]'") from None
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise typer.BadParameter(f"{path} cannot be read as an image: {error}") from None
-    if size:
-        factor = size / min(image.size)
-        wide, high = (max(size, round(n * factor)) for n in image.size)
-        image = image.resize((wide, high), Image.Resampling.BICUBIC)
-        left, top = (wide - size) // 2, (high - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    x = np.asarray(image, np.float32) / np.float32(255)
-    x = x[..., None] if x.ndim == 2 else x
-    x = (x - MEAN) / DEVIATION if standardise and x.shape[-1] == 3 else x
-    return np.ascontiguousarray(x.transpose(2, 0, 1))
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} cannot be read as an array: {error}") from None
-    return x.astype(np.float32) if x.dtype.kind == "f" else x
+    return next((p.shape[1] for p in model.named_parameters().values() if len(p.shape) == 4), 3)
 
 
 def _run(model: Any, x: np.ndarray) -> np.ndarray:
     """The result for a batch; images of sizes that the model cannot take are mirrored at their high ends, and cut."""
+    if model.waveform and x.ndim == 3:
+        return np.moveaxis(model(x.mean(1)), -1, 1)
     multiple = model.multiple
+    if hasattr(model, "detect"):
+        return model.detect(F.pad(x, [(0, -x.shape[2] % multiple), (0, -x.shape[3] % multiple)]))
     if multiple == 1 or x.ndim != 4:
         return model(x)
     high, wide = x.shape[2:]
@@ -106,30 +78,16 @@ def _run(model: Any, x: np.ndarray) -> np.ndarray:
     return y[:, :, : high * scale, : wide * scale]
 
 
-def _saved(y: np.ndarray, source: Path, folder: Path) -> str:
-    """Write one result, as a picture if it is one; the path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if y.ndim == 3 and y.shape[0] in (1, 3) and source.suffix.lower() != ".npy":
-        from PIL import Image
-
-        pixels = np.clip(y.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8)
-        path = folder / f"{source.stem}.png"
-        Image.fromarray(pixels[..., 0] if y.shape[0] == 1 else pixels).save(path)
-    else:
-        path = folder / f"{source.stem}.npy"
-        np.save(path, np.ascontiguousarray(y))
-    return str(path)
-
-
-def _batches(items: list[tuple[Path, np.ndarray]], size: int) -> list[list[tuple[Path, np.ndarray]]]:
-    """Neighbours of one shape together, at most `size` of them."""
-    batches: list[list[tuple[Path, np.ndarray]]] = []
-    for item in items:
-        if batches and len(batches[-1]) < size and batches[-1][0][1].shape == item[1].shape:
-            batches[-1].append(item)
-        else:
-            batches.append([item])
-    return batches
+def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Neighbours of one shape together, at most `size` of them; no more are read than one batch needs."""
+    batch: list[Sample] = []
+    for sample in samples:
+        if batch and (len(batch) == size or batch[0].array.shape != sample.array.shape):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
 
 
 def _classes(logits: np.ndarray, top: int, labels: list[str] | None) -> list[dict[str, Any]]:
@@ -138,9 +96,27 @@ def _classes(logits: np.ndarray, top: int, labels: list[str] | None) -> list[dic
     return [{"class": int(i), "label": labels[i] if labels else None, "probability": float(chances[i])} for i in best]
 
 
+def _told(
+    y: Any, sample: Sample, classifies: bool, name: str, labels: list[str] | None, top: int, out: Path
+) -> dict[str, Any]:
+    """One result: its best classes, the objects found, or the file to which it was written."""
+    if isinstance(y, dict):
+        if labels is not None and max(y["classes"], default=0) >= len(labels):
+            raise typer.BadParameter(f"the file of labels has {len(labels)} lines, and {name} more classes")
+        named = [labels[c] if labels else None for c in y["classes"]]
+        found = zip(y["classes"].tolist(), named, y["scores"].tolist(), y["boxes"].tolist(), strict=True)
+        words = ("class", "label", "probability", "box")
+        return {"objects": [dict(zip(words, one, strict=True)) for one in found]}
+    if not classifies or y.ndim != 1:
+        return {"output": save(y, sample, out), "shape": list(y.shape)}
+    if labels is not None and len(labels) != len(y):
+        raise typer.BadParameter(f"the file of labels has {len(labels)} lines, and {name} {len(y)} classes")
+    return {"classes": _classes(y, top, labels)}
+
+
 def run(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `omniconv models` lists.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images, or .npy arrays of one sample each.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, .wav sounds, or .npy arrays of one sample each.")],
     weights: Annotated[
         Path | None, typer.Option(help=".safetensors, .npz or .pth; without, parameters are random numbers.")
     ] = None,
@@ -152,10 +128,15 @@ def run(
     labels: Annotated[Path | None, typer.Option(help="A text file, one class per line.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 8,
-    out: Annotated[Path, typer.Option(help="Folder for results that are pictures or arrays.")] = Path("omniconv-run"),
+    out: Annotated[Path, typer.Option(help="Folder for results that are pictures, sounds or arrays.")] = Path(
+        "omniconv-run"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run a model on images or arrays: classes are printed, pictures and arrays written to a folder."""
+    """Run a model on images, sounds or arrays.
+
+    Classes and objects are printed; pictures, sounds and arrays go to a folder.
+    """
     try:
         model = omniconv.models.create(name, **_options(option or []))
         if weights is not None:
@@ -166,27 +147,22 @@ def run(
     if weights is None:
         stderr().print("No weights given: the parameters are random, and the results mean nothing.")
     classifies = model.main == "logits"
-    samples = []
-    for path in inputs:
-        if path.suffix.lower() == ".npy":
-            samples.append((path, _array(path)))
-        else:
-            samples.append(
-                (path, _image(path, size if classifies else None, _channels(model), classifies and standardise))
-            )
+    channels = _channels(model) if any(path.suffix.lower() not in (".npy", ".wav") for path in inputs) else 0
+    samples = (
+        read(p, size=size if classifies else None, channels=channels, standardise=classifies and standardise)
+        for p in inputs
+    )
     report: list[dict[str, Any]] = []
-    for group in track(_batches(samples, batch), description=name, console=stderr(), transient=True):
-        try:
-            y = _run(model, np.stack([x for _, x in group]))
-        except (TypeError, ValueError, IndexError) as error:
-            raise typer.BadParameter(f"{name} cannot run on {group[0][0]}: {error}") from None
-        for (path, _), one in zip(group, y, strict=True):
-            if classifies and one.ndim == 1:
-                if words is not None and len(words) != len(one):
-                    raise typer.BadParameter(f"{labels} has {len(words)} lines, and {name} {len(one)} classes")
-                report.append({"input": str(path), "classes": _classes(one, top, words)})
-            else:
-                report.append({"input": str(path), "output": _saved(one, path, out), "shape": list(one.shape)})
+    with Progress(console=stderr(), transient=True) as progress:
+        bar = progress.add_task(name, total=len(inputs))
+        for group in _batches(samples, batch):
+            try:
+                y = _run(model, np.stack([sample.array for sample in group]))
+            except (TypeError, ValueError, IndexError) as error:
+                raise typer.BadParameter(f"{name} cannot run on {group[0].path}: {error}") from None
+            for sample, one in zip(group, y, strict=True):
+                report.append({"input": str(sample.path)} | _told(one, sample, classifies, name, words, top, out))
+            progress.advance(bar, len(group))
     if as_json:
         print_json({"model": name, "weights": weights and str(weights), "results": report})
         return
@@ -195,8 +171,10 @@ def run(
             stdout().print(f"{row['input']}: {row['output']}, {'x'.join(map(str, row['shape']))}", markup=False)
             continue
         table = Table(title=row["input"], title_justify="left")
-        for column in ("class", "label", "probability"):
+        columns = ("class", "label", "probability", "box")[: 4 if "objects" in row else 3]
+        for column in columns:
             table.add_column(column, justify="left" if column == "label" else "right")
-        for c in row["classes"]:
-            table.add_row(str(c["class"]), c["label"] or "", f"{c['probability']:.4f}")
+        for c in row.get("objects", row.get("classes")):
+            box = [" ".join(f"{v:.0f}" for v in c["box"])] if "box" in c else []
+            table.add_row(str(c["class"]), c["label"] or "", f"{c['probability']:.4f}", *box)
         stdout().print(table)

@@ -48,8 +48,7 @@ class GatedAttention(nn.Module):
         v = permute(self.v(x).reshape(b, n, self.heads, -1), (0, 2, 1, 3))
         place = softmax(permute(self.pos_proj(constant(offsets(int(n**0.5)), x)), (2, 0, 1)))
         gate = nn.functional.activation(self.gating_param, "sigmoid").reshape(-1, 1, 1)
-        # The rows of both sum to one, and so do those of their mixture.
-        y = (1 - gate) * nn.attention(q, k, v) + (gate * place) @ v
+        y = nn.gated_attention(q, k, v, place, gate)
         return self.proj(permute(y, (0, 2, 1, 3)).reshape(b, n, c), **epilogue)
 
 

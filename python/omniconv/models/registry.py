@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from omniconv import nn
 from omniconv.array import said
 from omniconv.nn import Module
 
-__all__ = ["Entry", "Model", "create", "entries", "list", "register", "table"]
+__all__ = ["Entry", "Model", "create", "entries", "list", "register", "scale", "table"]
 
 
 class Model(Module):
@@ -23,6 +24,8 @@ class Model(Module):
     main = "logits"
     #: height and width of an image must be multiples of this
     multiple = 1
+    #: whether the input is sounds of one channel [N, T], and the main result [N, T, sounds]
+    waveform = False
 
     def outputs(self, *inputs: Any) -> dict[str, Any]:
         """Every named result, in the order in which they are computed."""
@@ -106,6 +109,43 @@ def create(name: str, *, seed: int = 0, **overrides: Any) -> Model:
     model = entry.build(**(entry.options | overrides))
     model.seed(seed)
     return model
+
+
+def scale(
+    name: str, factor: float, *, resolution: int = 224, weights: tuple[float, float, float] = (1.0, 8.0, 1.0),
+    group_weight: float | None = None, **overrides: Any,
+) -> tuple[dict[str, Any], int]:  # fmt: skip
+    """Options for `create`, and the resolution, of a network with about `factor` times the FLOPs of `name`.
+
+    By the rule of `omniconv.nn.scale`, for families with depths and widths of stages: regnet, convnext,
+    inception_next, unireplknet and others. `omniconv.nn.summary` counts what came out.
+
+    Parameters
+    ----------
+    name, **overrides
+        As for `create`: the network to start from.
+    factor, resolution, weights, group_weight
+        As for `omniconv.nn.scale`.
+    """
+    if name not in entries():
+        raise ValueError(f"model {said(name)} is not known; omniconv.models.list() tells the names")
+    entry = entries()[name]
+    bound = inspect.signature(entry.build).bind_partial(**(entry.options | overrides))
+    bound.apply_defaults()
+    given = bound.arguments
+    if all(given.get(word, 0) is None for word in ("depths", "widths", "group_widths")):  # they follow from a rule
+        found = importlib.import_module(entry.build.__module__).stages(**(entry.options | overrides))
+        given = given | found
+    wide = next((word for word in ("widths", "dims") if isinstance(given.get(word), Sequence)), None)
+    if wide is None or not isinstance(given.get("depths"), Sequence):
+        raise ValueError(f"{name} has no depths and widths of stages; its options are {', '.join(given)}")
+    groups = given.get("group_widths")
+    size = nn.scale(
+        given["depths"], given[wide], resolution, factor, group_widths=groups, weights=weights,
+        group_weight=group_weight,
+    )  # fmt: skip
+    options = {"depths": size.depths, wide: size.widths} | ({"group_widths": size.group_widths} if groups else {})
+    return overrides | options, size.resolution
 
 
 def table() -> str:

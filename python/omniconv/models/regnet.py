@@ -1,6 +1,6 @@
-"""RegNet: Radosavovic et al., "Designing Network Design Spaces", arXiv:2003.13678, and the rule to scale it of
-Dollar et al.,
-"Fast and Accurate Model Scaling", arXiv:2103.06877. Names of parameters are timm's; those of pycls are known too.
+"""RegNet: Radosavovic et al., "Designing Network Design Spaces", arXiv:2003.13678.
+
+Names of parameters are timm's; those of pycls are known too. `omniconv.models.scale` scales it.
 
 Weights of pycls want images with their channels in the order blue, green, red.
 """
@@ -48,30 +48,11 @@ def stage_sizes(w0: int, wa: float, wm: float, depth: int, group_size: int) -> t
     return depths, widths, groups
 
 
-def scaled(
-    depths: Sequence[int], widths: Sequence[int], group_widths: Sequence[int], resolution: int, scale: float, *,
-    weights: tuple[float, float, float] = (1.0, 8.0, 1.0), group_weight: float | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """A network of `scale` times the FLOPs: depths, widths, group_widths and resolution.
-
-    Depth grows by ``scale^(d / W)``, width by ``scale^(w / 2W)``, group width by ``scale^(g / 2W)``, resolution by
-    ``scale^(r / 2W)``, for `weights` (d, w, r) and W their sum; g is `group_weight`, which defaults to w. The default
-    is the paper's fast compound scaling, in which width grows most, for activations, and so run time, then grow least.
-    Widths become multiples of 8 and of their group, groups of 8 or of 1, 2 and 4, resolutions of 4.
-    """
-    d, w, r = weights
-    total, g = d + w + r, w if group_weight is None else group_weight
-    found: dict[str, Any] = {"depths": [max(1, round(n * scale ** (d / total))) for n in depths]}
-    found["group_widths"], found["widths"] = [], []
-    for width, group in zip(widths, group_widths, strict=True):
-        wide = max(8, round(width * scale ** (w / total / 2) / 8) * 8)
-        exact = group * scale ** (g / total / 2)
-        each = max(1, round(exact)) if exact <= 2 else 4 if exact <= 5 else round(exact / 8) * 8
-        each = min(each, wide)
-        found["group_widths"].append(each)
-        found["widths"].append(max(each, round(wide / each) * each))
-    found["resolution"] = round(resolution * scale ** (r / total / 2) / 4) * 4
-    return found
+def stages(
+    w0: int = 24, wa: float = 36.44, wm: float = 2.49, depth: int = 13, group_size: int = 8, **_: Any
+) -> dict[str, list[int]]:
+    """The options depths, widths and group_widths that follow from the design parameters."""
+    return dict(zip(("depths", "widths", "group_widths"), stage_sizes(w0, wa, wm, depth, group_size), strict=True))
 
 
 class Unit(nn.Module):

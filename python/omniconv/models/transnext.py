@@ -13,7 +13,7 @@ import numpy as np
 
 from omniconv import nn
 from omniconv.models.registry import Model, register
-from omniconv.nn.functional import activation, concat, constant, l2_normalize, namespace, pad, permute, softmax, stack
+from omniconv.nn.functional import activation, concat, constant, l2_normalize, namespace, permute, softmax
 
 VARIANTS = {
     "transnext_micro": {},
@@ -100,14 +100,6 @@ class AggregatedAttention(Attention):
         self.sr = nn.Conv2d(dim, dim, 1)
         self.norm = nn.LayerNorm(dim)
 
-    def _neighbours(self, x: Any, size: tuple[int, int]) -> list[Any]:
-        """[B, heads, N, d] shifted, one for each tap of the window, row by row; zeros beyond the map."""
-        b, m, n, d = x.shape
-        edge, (h, w) = self.window // 2, size
-        wide = pad(x.reshape(b, m, h, w, d), [(edge, edge), (edge, edge), (0, 0)])
-        taps = [divmod(t, self.window) for t in range(self.window**2)]
-        return [wide[:, :, i : i + h, j : j + w].reshape(b, m, n, d) for i, j in taps]
-
     def forward(self, x: Any, size: tuple[int, int], residual: Any) -> Any:
         """Tokens [B, N, C] of a map of this size."""
         xp, (b, _n, c), (h, w) = namespace(x), x.shape, size
@@ -121,7 +113,8 @@ class AggregatedAttention(Attention):
         qs = self.scaled(q, constant(np.log(inside.sum(1, keepdims=True) + rows * columns), x))
         kv = self.kv(x)
         k, v = l2_normalize(self.split(kv[..., :c])), self.split(kv[..., c:])
-        near = stack([xp.sum(qs * shifted, axis=-1) for shifted in self._neighbours(k, size)], axis=-1)
+        maps = (b, self.heads, h, w, c // self.heads)
+        near = nn.window_qk(qs.reshape(maps), k.reshape(maps), self.window).reshape(*qs.shape[:-1], -1)
         near = near + self.relative_pos_bias_local[:, None]
         near = xp.where(constant(inside, x) > 0, near, near * 0 - math.inf)
         image = self.sr(permute(x, (0, 2, 1)).reshape(b, c, h, w), activation="gelu")
@@ -131,10 +124,8 @@ class AggregatedAttention(Attention):
         far = xp.matmul(qs, permute(far_k, (0, 1, 3, 2))) + self.bias(size, (rows, columns), x)
         weights, taps = softmax(concat([near, far], axis=-1)), self.window**2
         local = weights[..., :taps] + xp.matmul(q, self.learnable_tokens) + self.learnable_bias
-        y = xp.matmul(weights[..., taps:], far_v)
-        for t, shifted in enumerate(self._neighbours(v, size)):
-            y = y + local[..., t : t + 1] * shifted
-        return self.joined(y, residual)
+        y = nn.window_av(local.reshape(*maps[:-1], taps), v.reshape(maps)).reshape(v.shape)
+        return self.joined(y + xp.matmul(weights[..., taps:], far_v), residual)
 
 
 class ConvGLU(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 from omniconv import nn
 from omniconv.models.registry import Model, register
-from omniconv.nn.functional import conv, global_avg_pool, layer_norm, linear, namespace, pad, pixel_shuffle
+from omniconv.nn.functional import global_avg_pool, layer_norm, linear, namespace, pad, pixel_shuffle
 
 
 class _Mixed(nn.Module):
@@ -69,10 +69,7 @@ class TunableConv(Model, _Mixed):
         factors = self.factors(px)
         weights = self.mix(factors, self.weight)
         biases = None if self.bias is None else self.mix(factors, self.bias)
-        rows = [
-            conv(x[i : i + 1], weights[i], None if biases is None else biases[i], **self.options) for i in range(len(x))
-        ]
-        return {"mixed": factors, "out": nn.functional.concat(rows, axis=0)}
+        return {"mixed": factors, "out": nn.functional.conv_per_sample(x, weights, biases, **self.options)}
 
 
 class TunableParameter(_Mixed):

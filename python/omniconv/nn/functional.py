@@ -26,12 +26,14 @@ __all__ = [
     "concat",
     "constant",
     "conv",
+    "conv_per_sample",
     "conv_transpose",
     "embedding",
     "erf",
     "fft_conv",
     "flatten",
     "global_avg_pool",
+    "global_max_pool",
     "glu",
     "grn",
     "group_norm",
@@ -161,6 +163,14 @@ def conv(
     return globals()["activation"](y, activation, negative_slope=negative_slope)
 
 
+def conv_per_sample(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
+    """`conv` with weights of its own for each sample: weight [N, Co, Ci / groups, *kernel], bias [N, Co]."""
+    if weight.shape[0] != x.shape[0]:
+        raise ValueError(f"weight has {weight.shape[0]} sets; x has {x.shape[0]} samples")
+    biases = [None] * x.shape[0] if bias is None else bias
+    return concat([conv(x[i : i + 1], weight[i], biases[i], **options) for i in range(x.shape[0])], axis=0)
+
+
 def conv_transpose(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
     """`omniconv.conv_transpose1d` to `3d`, by the axes of weight [Ci, Co / groups, *kernel], for any framework."""
     return convolved(x, weight, bias, options, transposed=True)
@@ -209,13 +219,15 @@ def _per_channel(v: Any, ndim: int, axis: int = 1) -> Any:
     return array_namespace(v).reshape(v, tuple(shape))
 
 
-def batch_norm(x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
-    """Normalise channels, axis 1 of x, by given statistics [C]."""
+def batch_norm(
+    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, *, axis: int = 1, eps: float = 1e-5
+) -> Any:
+    """Normalise channels, an axis of x, by given statistics [C]; axis is 1 for [N, C, ...] and -1 for [N, ..., C]."""
     xp = array_namespace(x)
     scale = 1 / xp.sqrt(var + eps)
     scale = scale if weight is None else scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    return x * _per_channel(scale, x.ndim) + _per_channel(shift, x.ndim)
+    return x * _per_channel(scale, x.ndim, axis) + _per_channel(shift, x.ndim, axis)
 
 
 def _normalised(xp: Any, x: Any, axes: Any, eps: float) -> Any:
@@ -240,31 +252,43 @@ def rms_norm(x: Any, weight: Any = None, *, axis: int = -1, eps: float = 1e-6) -
     return y if weight is None else y * _per_channel(weight, x.ndim, axis)
 
 
-def group_norm(x: Any, groups: int, weight: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
-    """Normalise each group of neighbouring channels of each sample, over its channels and positions; x [N, C, ...]."""
-    xp = array_namespace(x)
-    if x.shape[1] % groups:
-        raise ValueError(f"groups is {groups}; it must divide the {x.shape[1]} channels of x")
-    y = _normalised(xp, xp.reshape(x, (x.shape[0], groups, -1)), -1, eps)
+def group_norm(x: Any, groups: int, weight: Any = None, bias: Any = None, *, axis: int = 1, eps: float = 1e-5) -> Any:
+    """Normalise each group of neighbouring channels of each sample, over its channels and positions.
+
+    axis is that of the channels: 1 for x [N, C, ...], -1 for [N, ..., C]; weight and bias are [C].
+    """
+    xp, axis = array_namespace(x), axis % x.ndim
+    if axis not in (1, x.ndim - 1):
+        raise ValueError(f"axis is {axis}; allowed are 1 and {x.ndim - 1}, the last")
+    channels = x.shape[axis]
+    if channels % groups:
+        raise ValueError(f"groups is {groups}; it must divide the {channels} channels of x")
+    if axis == 1:
+        y = _normalised(xp, xp.reshape(x, (x.shape[0], groups, -1)), -1, eps)
+    else:
+        y = _normalised(xp, xp.reshape(x, (x.shape[0], -1, groups, channels // groups)), (1, 3), eps)
     y = xp.reshape(y, x.shape)
-    y = y if weight is None else y * _per_channel(weight, x.ndim)
-    return y if bias is None else y + _per_channel(bias, x.ndim)
+    y = y if weight is None else y * _per_channel(weight, x.ndim, axis)
+    return y if bias is None else y + _per_channel(bias, x.ndim, axis)
 
 
-def instance_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
-    """Normalise each channel of each sample over its positions; x [N, C, ...]."""
-    return group_norm(x, x.shape[1], weight, bias, eps=eps)
+def instance_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = 1, eps: float = 1e-5) -> Any:
+    """Normalise each channel of each sample over its positions; axis as in `group_norm`."""
+    return group_norm(x, x.shape[axis], weight, bias, axis=axis, eps=eps)
 
 
-def grn(x: Any, gamma: Any, beta: Any = None, *, eps: float = 1e-6) -> Any:
-    """Global response normalisation of x [N, H, W, C]: ``(gamma N + 1) x + beta`` (ConvNeXt V2, arXiv:2301.00808).
+def grn(x: Any, gamma: Any, beta: Any = None, *, axis: int = -1, eps: float = 1e-6) -> Any:
+    """Global response normalisation: ``(gamma N + 1) x + beta`` (ConvNeXt V2, arXiv:2301.00808).
 
     N is the L2 norm of a channel over its positions, divided by the mean of these norms over the channels plus eps.
+    axis is that of the channels: -1 for x [N, H, W, C], 1 for [N, C, H, W]; gamma and beta are [C].
     """
-    xp = array_namespace(x)
-    norms = xp.sqrt(xp.sum(x * x, axis=(1, 2), keepdims=True))
-    y = x * (gamma * (norms / (xp.mean(norms, axis=-1, keepdims=True) + eps)) + 1)
-    return y if beta is None else y + beta
+    xp, axis = array_namespace(x), axis % x.ndim
+    positions = tuple(a for a in range(1, x.ndim) if a != axis)
+    norms = xp.sqrt(xp.sum(x * x, axis=positions, keepdims=True))
+    gamma = _per_channel(gamma, x.ndim, axis)
+    y = x * (gamma * (norms / (xp.mean(norms, axis=axis, keepdims=True) + eps)) + 1)
+    return y if beta is None else y + _per_channel(beta, x.ndim, axis)
 
 
 def l2_normalize(x: Any, axis: int = -1, *, eps: float = 1e-12) -> Any:
@@ -314,6 +338,11 @@ def pad(x: Any, padding: Sequence[tuple[int, int]], *, mode: str = "zeros", valu
         ends = [xp.zeros_like(take(x, np.zeros(n, int), axis)) + value for n in (low, high)]
         x = xp.concat([ends[0], x, ends[1]], axis=axis)
     return x
+
+
+def global_max_pool(x: Any, *, keepdims: bool = False) -> Any:
+    """The largest over all positions of x [N, C, ...]."""
+    return array_namespace(x).max(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
 
 
 def concat(arrays: Sequence[Any], axis: int = 1) -> Any:

@@ -14,7 +14,7 @@ from omniconv.nn.arrays import by_numpy, constant, pair, take
 from omniconv.nn.functional import pad
 from omniconv.nn.summary import note
 
-__all__ = ["adaptive_avg_pool", "avg_pool", "max_pool", "resize"]
+__all__ = ["adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "max_pool", "resize"]
 
 
 def _outputs(n: int, kernel: int, stride: int, padding: int, ceil_mode: bool) -> int:
@@ -102,19 +102,29 @@ def avg_pool(
     return sums
 
 
-def adaptive_avg_pool(x: Any, size: int | Sequence[int]) -> Any:
-    """Means of regions that cover each axis: region i is floor(i n / size) to ceil((i + 1) n / size)."""
-    xp, spatial = array_namespace(x), x.ndim - 2
-    for axis, m in zip(range(2, x.ndim), pair(size, spatial), strict=True):
+def _adaptive(x: Any, size: int | Sequence[int], reduced: Any) -> Any:
+    for axis, m in zip(range(2, x.ndim), pair(size, x.ndim - 2), strict=True):
+        if m < 1:
+            raise ValueError(f"size is {said(size)}; expected are positive sizes")
         n, parts = x.shape[axis], []
         if n == m:
             continue
         for i in range(m):
             at = [slice(None)] * x.ndim
             at[axis] = slice(i * n // m, -(-(i + 1) * n // m))
-            parts.append(xp.mean(x[tuple(at)], axis=axis, keepdims=True))
-        x = xp.concat(parts, axis=axis)
+            parts.append(reduced(x[tuple(at)], axis=axis, keepdims=True))
+        x = array_namespace(x).concat(parts, axis=axis)
     return x
+
+
+def adaptive_avg_pool(x: Any, size: int | Sequence[int]) -> Any:
+    """Means of regions that cover each axis: region i is floor(i n / size) to ceil((i + 1) n / size)."""
+    return _adaptive(x, size, array_namespace(x).mean)
+
+
+def adaptive_max_pool(x: Any, size: int | Sequence[int]) -> Any:
+    """The largest element of each of the regions of `adaptive_avg_pool`."""
+    return _adaptive(x, size, array_namespace(x).max)
 
 
 def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
