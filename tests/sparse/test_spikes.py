@@ -94,7 +94,9 @@ def test_the_neuron_in_the_same_pass(rounding, algorithm, isa):
     u, fired = sparse.spike_conv(st, w, levels=4, **how)
     sums = exact(st, w, sparse.plan(st)).astype(np.float32)
     assert np.array_equal(u.features, sums * scale + bias + residual)
-    assert np.array_equal(fired.counts, sparse.ilif(u, 4, rounding=rounding).counts) and len(set(fired.counts.flat)) == 5
+    assert (
+        np.array_equal(fired.counts, sparse.ilif(u, 4, rounding=rounding).counts) and len(set(fired.counts.flat)) == 5
+    )
     alone = sparse.spike_conv(st, w, levels=4, membrane=False, **how)
     assert np.array_equal(alone.counts, fired.counts) and alone.levels == 4
     weight = sparse.SpikeWeight(w, scale)
@@ -147,7 +149,7 @@ def test_bits_do_not_depend_on_threads_order_or_batch(isa):
 
 
 def test_costs_are_those_of_counting():
-    st, w = problem(10, 5, 7, (3, 3), 90)
+    st, _ = problem(10, 5, 7, (3, 3), 90)
     plan = sparse.plan(st)
     ones = np.ones((7, 5, 3, 3), np.int8)
     found = sparse.operations(st, plan, 7)

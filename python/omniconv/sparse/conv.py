@@ -208,7 +208,7 @@ def plan_for(
 
 
 def tensor_of(chosen: SparsePlan, features: Any, batch_size: int, check: bool = True) -> SparseTensor:
-    """A tensor at the sites of a plan's output; unchecked, its features may be sums of int32 or have an axis of time."""
+    """A tensor at the sites of a plan's output; unchecked, its features may be int32 or have an axis of time."""
     sites, shape, plans = chosen._target
     return SparseTensor._of(sites, features, shape, batch_size, plans, check)
 
@@ -236,7 +236,7 @@ def conv(
     Parameters
     ----------
     st : SparseTensor
-        A SpikeTensor goes to `spike_conv`, if the weights are int8; else its counts are taken as float32.
+        A SpikeTensor goes to `spike_conv`, if the weights are int8; else its counts are taken as floats.
     weight : array
         [Co, Ci / groups, *kernel]; in layout "taps" [taps, Ci / groups, Co], in layout "spconv"
         [Co, *kernel, Ci / groups]. A cross-correlation, as in PyTorch. The features' dtype.
@@ -269,7 +269,7 @@ def conv(
                 st, weight, bias, stride=stride, padding=padding, dilation=dilation, mode=mode, groups=groups,
                 plan=plan, weight_layout=weight_layout, scale=scale, residual=residual,
             )  # fmt: skip
-        st = st.as_floats()
+        st = st.as_floats(describe(weight, "weight").dtype)
     like = describe(st.features, "features")
     describe(weight, "weight")
     w, kernel = weight_view(np.asarray(export(weight, "weight")), weight_layout, st.dims)

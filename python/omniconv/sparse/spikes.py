@@ -1,9 +1,9 @@
 """Spikes at the sites of a grid: counts, neurons, exact convolution by 8-bit weights, and what it costs.
 
-A neuron gives a small whole number per channel and step, 0 to D: the integer leaky integrate-and-fire neuron (I-LIF) of
-X. Luo et al., "Integer-valued training and spike-driven inference spiking neural network" (ECCV 2024), or 0 and 1, D = 1,
-the leaky integrate-and-fire neuron. Convolution of counts by int8 weights is exact, so it does not matter in which order
-or by which algorithm it is added up.
+A neuron gives a small whole number per channel and step, 0 to D: the integer leaky integrate-and-fire neuron (I-LIF)
+of X. Luo et al., "Integer-valued training and spike-driven inference spiking neural network" (ECCV 2024); or 0 and 1,
+the leaky integrate-and-fire neuron. Convolution of counts by int8 weights is exact, so it does not matter in which
+order or by which algorithm it is added up.
 """
 
 from __future__ import annotations
@@ -106,13 +106,11 @@ class SpikeTensor(SparseTensor):
         """The same sites with other counts."""
         return SpikeTensor.at(self, features, self.levels)
 
-    def as_floats(self) -> SparseTensor:
-        """The counts as float32 features [N, C]: what a convolution in floating point takes."""
+    def as_floats(self, dtype: str = "float32") -> SparseTensor:
+        """The counts as features [N, C]: what a convolution in floating point takes."""
         if self.counts.ndim == 3:
             raise ValueError(f"counts have {self.steps} time steps; features have none")
-        return SparseTensor._of(
-            self.sites, self.counts.astype(np.float32), self.spatial_shape, self.batch_size, self._plans
-        )
+        return SparseTensor._of(self.sites, self.counts.astype(dtype), self.spatial_shape, self.batch_size, self._plans)
 
     def packed(self) -> np.ndarray:
         """Bits, uint8 [..., N, ceil(C / 8)], the first channel highest: an eighth of the memory. For one level."""
