@@ -44,13 +44,24 @@ struct SpikeEventArgs {
   int64_t chain;  // events
 };
 
+// One row: membrane = scale * float(sums) + bias + residual, spikes its neuron's; what is null is left out. Without
+// sums the membrane is the residual. Sums are readable to a whole vector.
+struct SpikeFinishArgs {
+  const int32_t* sums;
+  const float *scale, *bias, *residual;
+  float* membrane;
+  uint8_t* spikes;
+  int64_t count;
+  float levels;
+  bool half_even;
+};
+
 struct SpikeKernels {
-  int lanes;                                       // int32 per vector
-  void (*narrow[9])(const SpikeTileArgs&);         // [vectors per panel]; counts to 128, chains of 16 bits
-  void (*wide[9])(const SpikeTileArgs&);           // counts to 255, any chain
-  void (*events[5])(const SpikeEventArgs&);        // [groups of 4 lanes], 64 columns at most
-  void (*to_float)(int32_t* sums, int64_t count);  // in place, a whole number of vectors
-  void (*fire)(const float* u, int64_t count, float levels, bool half_even, uint8_t* spikes);
+  int lanes;                                 // int32 per vector
+  void (*narrow[9])(const SpikeTileArgs&);   // [vectors per panel]; counts to 128, chains of 16 bits
+  void (*wide[9])(const SpikeTileArgs&);     // counts to 255, any chain
+  void (*events[5])(const SpikeEventArgs&);  // [groups of 4 lanes], 64 columns at most
+  void (*finish)(const SpikeFinishArgs&);
 };
 
 // Where column j of a group of 4 lanes stands: so that interleaving two rows leaves columns in order.

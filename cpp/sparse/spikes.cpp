@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 
-#include "conv/kernels.hpp"
 #include "core/thread_pool.hpp"
 #include "omniconv/context.hpp"
 #include "reference/sparse.hpp"
@@ -128,7 +127,7 @@ void add_tap(const Work& w, int64_t tap, int64_t first, SpikeSums to) {
   run({to, w.events->events(), w.events->begin(), packed + tap * w.weight.ins * to.width, w.chain});
 }
 
-void finish_rows(const Work& w, int64_t tile, int64_t sites, int64_t first, int64_t width, int32_t* sums) {
+void finish_rows(const Work& w, int64_t tile, int64_t sites, int64_t first, int64_t width, const int32_t* sums) {
   const SpikeResult& r = w.result;
   const int64_t columns = std::min(width, w.weight.outs - first), channels = w.weight.outs * w.weight.groups;
   const int64_t channel = w.group * w.weight.outs + first, above = w.step * w.map.out()->rows();
@@ -137,21 +136,17 @@ void finish_rows(const Work& w, int64_t tile, int64_t sites, int64_t first, int6
     for (int64_t i = 0; i < sites; ++i)
       std::memcpy(r.sums + place(i), sums + i * width, size_t(columns) * sizeof(int32_t));
   if (!r.membrane && !r.spikes) return;
-  w.kernel.to_float(sums, sites * width);
-  float* values = reinterpret_cast<float*>(sums);
-  conv::FinishArgs f{};
-  f.panel = width, f.pixels = 1, f.channels = columns;
-  f.y_pixel = f.r_pixel = channels, f.y_channel = f.r_channel = 1;
-  f.bias = r.bias ? r.bias + channel : nullptr;
+  SpikeFinishArgs f{};
+  f.count = columns, f.levels = float(r.neuron.levels), f.half_even = r.neuron.half_even;
   f.scale = r.scale ? r.scale + channel : nullptr;
-  f.activation = Activation::none;
+  f.bias = r.bias ? r.bias + channel : nullptr;
   for (int64_t i = 0; i < sites; ++i) {
     const int64_t at = place(i);
-    f.c = values + i * width;
-    f.y = r.membrane ? r.membrane + at : values + i * width;
+    f.sums = sums + i * width;
     f.residual = r.residual ? r.residual + at : nullptr;
-    conv::kernels().finish(f);
-    if (r.spikes) w.kernel.fire(f.y, columns, float(r.neuron.levels), r.neuron.half_even, r.spikes + at);
+    f.membrane = r.membrane ? r.membrane + at : nullptr;
+    f.spikes = r.spikes ? r.spikes + at : nullptr;
+    w.kernel.finish(f);
   }
 }
 
@@ -200,12 +195,12 @@ void check(const SparseMap& map, const SpikeRows& x, const SpikeWeight::State& w
                 "levels of the neuron is " + std::to_string(r.neuron.levels) + "; allowed is 1 to 255");
 }
 
-SpikeAlgorithm chosen(const SpikeRows& x, SpikeAlgorithm wanted) {
+SpikeAlgorithm chosen(const SpikeRows& x, const SpikeWeight::State& w, SpikeAlgorithm wanted) {
   if (wanted == SpikeAlgorithm::events && x.most > kMostNarrow)
     throw Error(Code::not_supported,
                 "algorithm 'events' takes counts to 128, and these go to " + std::to_string(x.most));
   if (wanted != SpikeAlgorithm::automatic) return wanted;
-  const double below = x.most > kMostNarrow ? 0.0 : event_threshold();
+  const double below = x.most > kMostNarrow ? 0.0 : event_threshold(w.ins, w.outs);
   return below > 0 && firing_rate(x) < below ? SpikeAlgorithm::events : SpikeAlgorithm::dense;
 }
 
@@ -244,16 +239,21 @@ int64_t SpikeWeight::taps() const { return state_->taps; }
 int64_t SpikeWeight::groups() const { return state_->groups; }
 
 double firing_rate(const SpikeRows& x) {
-  const int64_t rows = x.steps * x.rows, stride = rows >= 8192 ? 8 : 1, seen = rows / stride;
-  if (seen * x.channels == 0) return 0.0;
-  return double(sparse::count_events(x.counts, seen, x.channels, stride * x.channels)) / double(seen * x.channels);
+  constexpr int64_t kRuns = 64, kRun = 64;  // rows far apart each cost a miss of the cache: runs of them do not
+  const int64_t rows = x.steps * x.rows, runs = rows > kRuns * kRun ? kRuns : 1, run = runs > 1 ? kRun : rows;
+  if (rows * x.channels == 0) return 0.0;
+  int64_t fired = 0;
+  for (int64_t i = 0; i < runs; ++i)
+    fired += sparse::count_events(x.counts + i * (rows / runs) * x.channels, run, x.channels, x.channels);
+  return double(fired) / double(runs * run * x.channels);
 }
 
-double event_threshold() {
-  switch (current_isa()) {
-    case Isa::avx2: return 0.25;
-    default: return 0.0;
-  }
+// A row of counts costs the dense kernel a time that grows with its channels; events cost one for each that fires, and
+// a mispredicted branch at the end of their list, which is worth more the narrower the layer. `omniconv bench sparse`
+// with 16 to 128 channels gave the two numbers, on Zen 3; where events were not measured they are not chosen.
+double event_threshold(int64_t in_channels, int64_t out_channels) {
+  if (current_isa() != Isa::avx2) return 0.0;
+  return std::max(0.0, 0.5 - 1400.0 / double(in_channels * std::min(sparse::kColumns, out_channels)));
 }
 
 SpikeAlgorithm spike_convolve(const SparseMap& map, const SpikeRows& x, const SpikeWeight& weight,
@@ -261,7 +261,7 @@ SpikeAlgorithm spike_convolve(const SparseMap& map, const SpikeRows& x, const Sp
   using namespace sparse;
   const SpikeWeight::State& w = weight.state();
   check(map, x, w, result);
-  algorithm = chosen(x, algorithm);
+  algorithm = chosen(x, w, algorithm);
   if (algorithm == SpikeAlgorithm::reference) {
     reference::spike_convolve(map, x, w.values.data(), w.outs * w.groups, w.groups, result);
     return algorithm;
@@ -292,8 +292,10 @@ void fire(const float* membrane, int64_t count, const SpikeNeuron& neuron, uint8
   const sparse::SpikeKernels& kernel = sparse::spike_kernels();
   parallel_for((count + kRun - 1) / kRun, [&](int64_t run, int) {
     const int64_t first = run * kRun;
-    kernel.fire(membrane + first, std::min(kRun, count - first), float(neuron.levels), neuron.half_even,
-                spikes + first);
+    sparse::SpikeFinishArgs f{};
+    f.residual = membrane + first, f.spikes = spikes + first, f.count = std::min(kRun, count - first);
+    f.levels = float(neuron.levels), f.half_even = neuron.half_even;
+    kernel.finish(f);
   });
 }
 

@@ -78,6 +78,8 @@ struct Narrow {
 using Narrow = Wide;
 #endif
 
+constexpr int64_t kAhead = 6;  // pairs: their rows of counts are fetched by then
+
 template <class How, int ROWS, int VECTORS>
 static OMNICONV_INLINE void multiply_spikes(const SpikeTileArgs& args, int64_t p) {
   const uint8_t* a[ROWS];
@@ -87,13 +89,8 @@ static OMNICONV_INLINE void multiply_spikes(const SpikeTileArgs& args, int64_t p
     a[i] = args.x + pair.in * args.x_step;
     c[i] = args.to.row(pair);
   }
-  for (int i = 0; i < ROWS; ++i) {  // the rows of the next call but one
-    const int64_t ahead = p + i + 2 * ROWS < args.to.count ? p + i + 2 * ROWS : args.to.count - 1;
-    const SparsePair pair = args.to.pairs[ahead];
-    prefetch_read(reinterpret_cast<const float*>(args.x + pair.in * args.x_step));
-    const int32_t* sums = args.to.row(pair);
-    for (int j = 0; j < VECTORS * kWidth; j += 16) prefetch_read(reinterpret_cast<const float*>(sums + j));
-  }
+  const int64_t ahead = p + kAhead < args.to.count ? p + kAhead : args.to.count - 1;
+  prefetch_read(reinterpret_cast<const float*>(args.x + args.to.pairs[ahead].in * args.x_step));
   const int8_t* b = args.b;
   for (int64_t first = 0; first < args.steps; first += args.chain) {
     const int64_t last = args.steps - first < args.chain ? args.steps : first + args.chain;
@@ -153,6 +150,8 @@ static void add_events(const SpikeEventArgs& args) {
     const SparsePair pair = args.to.pairs[p];
     const SpikeEvent *e = args.events + args.begin[pair.in], *end = args.events + args.begin[pair.in + 1];
     int32_t* c = args.to.row(pair);
+    const int64_t ahead = p + kAhead < args.to.count ? p + kAhead : args.to.count - 1;
+    prefetch_read(reinterpret_cast<const float*>(args.events + args.begin[args.to.pairs[ahead].in]));
     while (e < end) {
       const SpikeEvent* stop = end - e < args.chain ? end : e + args.chain;
       i16 acc[GROUPS][2];
@@ -191,24 +190,41 @@ static void add_events(const SpikeEventArgs& args) {
 
 #endif
 
-static void spikes_to_float(int32_t* sums, int64_t count) {
-  for (int64_t i = 0; i < count; i += kWidth)
-    store(reinterpret_cast<float*>(sums) + i, __builtin_convertvector(load_i32(sums + i), f32));
+// The low bytes of n lanes.
+static OMNICONV_INLINE void store_bytes(uint8_t* to, i32 v, int n) {
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
+#elif defined(OMNICONV_VEC_AVX2)
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+  const __m128i bytes = _mm_packus_epi16(words, words);
+#else
+  typedef uint8_t u8_lanes __attribute__((vector_size(kWidth)));
+  const u8_lanes bytes = __builtin_convertvector(v, u8_lanes);
+#endif
+  if (n == kWidth)
+    __builtin_memcpy(to, &bytes, kWidth);
+  else
+    __builtin_memcpy(to, &bytes, size_t(n));
 }
 
 // max(x, 0) is 0 for NaN. Adding 1.5 * 2^23 leaves no place for fractions: what is left was rounded to even.
-static OMNICONV_INLINE f32 fired(f32 u, f32 levels, bool half_even) {
+static OMNICONV_INLINE i32 fired(f32 u, f32 levels, bool half_even) {
   const f32 s = min(max(u, zero()), levels), big = broadcast(12582912.0f);
-  return half_even ? (s + big) - big : s + broadcast(0.5f);
+  return __builtin_convertvector(half_even ? (s + big) - big : s + broadcast(0.5f), i32);
 }
 
-static void fire(const float* u, int64_t count, float levels, bool half_even, uint8_t* spikes) {
-  typedef uint8_t bytes __attribute__((vector_size(kWidth)));
-  for (int64_t i = 0; i < count; i += kWidth) {
-    const int n = int(count - i < kWidth ? count - i : kWidth);
-    const f32 s = fired(n == kWidth ? load(u + i) : load_partial(u + i, n), broadcast(levels), half_even);
-    const bytes out = __builtin_convertvector(__builtin_convertvector(s, i32), bytes);
-    __builtin_memcpy(spikes + i, &out, size_t(n));
+static OMNICONV_INLINE f32 load_lanes(const float* p, int n) { return n == kWidth ? load(p) : load_partial(p, n); }
+
+static void finish_spikes(const SpikeFinishArgs& a) {
+  const f32 levels = broadcast(a.levels);
+  for (int64_t i = 0; i < a.count; i += kWidth) {
+    const int n = int(a.count - i < kWidth ? a.count - i : kWidth);
+    f32 v = a.sums ? __builtin_convertvector(load_i32(a.sums + i), f32) : load_lanes(a.residual + i, n);
+    if (a.scale) v = v * load_lanes(a.scale + i, n);
+    if (a.bias) v = v + load_lanes(a.bias + i, n);
+    if (a.sums && a.residual) v = v + load_lanes(a.residual + i, n);
+    if (a.membrane) n == kWidth ? store(a.membrane + i, v) : store_partial(a.membrane + i, v, n);
+    if (a.spikes) store_bytes(a.spikes + i, fired(v, levels, a.half_even), n);
   }
 }
 
@@ -221,8 +237,7 @@ static constexpr SpikeKernels make_spike_kernels() {
       {nullptr, spike_tile<Wide, 1, 1>, spike_tile<Wide, 1, 2>, spike_tile<Wide, 1, 3>, spike_tile<Wide, 1, 4>,
        spike_tile<Wide, 1, 5>, spike_tile<Wide, 1, 6>, spike_tile<Wide, 1, 7>, spike_tile<Wide, 1, 8>},
       {nullptr, add_events<1>},
-      spikes_to_float,
-      fire};
+      finish_spikes};
   if constexpr (kWidth <= 8) k.events[2] = add_events<2>;
   if constexpr (kWidth <= 4) k.events[3] = add_events<3>, k.events[4] = add_events<4>;
   return k;

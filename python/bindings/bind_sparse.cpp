@@ -191,7 +191,6 @@ void bind_spikes(nb::module_& m) {
         nb::arg("algorithm"));
   m.def("spike_fire", &fire_neuron, nb::arg("membrane"), nb::arg("levels"), nb::arg("rounding"), nb::arg("spikes"));
   m.def("spike_rate", [](const Counts& x) { return firing_rate(rows_of(x, 255)); }, nb::arg("counts"));
-  m.def("spike_event_threshold", &event_threshold);
 }
 
 }  // namespace

@@ -66,11 +66,11 @@ OMNICONV_API SpikeAlgorithm spike_convolve(const SparseMap& map, const SpikeRows
                                            const SpikeResult& result,
                                            SpikeAlgorithm algorithm = SpikeAlgorithm::automatic);
 
-// The part of the counts that is not zero, of every eighth row where there are many.
+// The part of the counts that is not zero; where there are more than 4096 rows, of 64 runs of 64.
 OMNICONV_API double firing_rate(const SpikeRows& x);
 
-// The firing rate below which `automatic` takes events on this ISA.
-OMNICONV_API double event_threshold();
+// The firing rate below which `automatic` takes events on this ISA, for the channels of a group.
+OMNICONV_API double event_threshold(int64_t in_channels, int64_t out_channels);
 
 // The neuron alone: spikes[i] of membrane[i], i < count.
 OMNICONV_API void fire(const float* membrane, int64_t count, const SpikeNeuron& neuron, uint8_t* spikes);

@@ -96,7 +96,7 @@ class SpikeTensor(SparseTensor):
 
     @property
     def firing_rate(self) -> float:
-        """The part of the counts that is not zero; of every eighth row where there are 8192 and more."""
+        """The part of the counts that is not zero; of 4096 rows where there are more."""
         return _core.spike_rate(self._timed())
 
     def _timed(self) -> np.ndarray:
