@@ -148,7 +148,7 @@ def _network_entry(points: int, how: dict[str, Any]) -> dict[str, Any]:
     features = np.concatenate([where, where], 1).astype(np.float32)
     ints, floats = models.create("e3dsnn_t"), models.create("e3dsnn_t")
     for model in (ints, floats):
-        model.calibrate(voxelize(where, features))
+        model.calibrate(voxelize(where, features), fire=0.3)
     ints.quantize()
     calls = {
         "omniconv": lambda: ints(voxelize(where, features)),

@@ -204,20 +204,21 @@ class E3DSNN(Model):
             layer.by_batch = mode
         return self
 
-    def calibrate(self, st: Any, fire: float = 0.3) -> E3DSNN:
+    def calibrate(self, st: Any, fire: float | None = None) -> E3DSNN:
         """Set the running statistics, layer by layer, to those of these sites; NumPy alone.
 
-        Then about the part `fire` of the counts is not zero: with normal membranes, the mean lies where that part is
-        above a half. It makes a network of random weights live, before training or to measure speed.
+        fire : float, optional
+            Instead shift the means, so that about this part of the counts is not zero if the membranes are normal: it
+            makes a network of random weights live, before training or to measure speed.
         """
         from statistics import NormalDist
 
-        shift = 0.5 + NormalDist().inv_cdf(fire)
+        shift = 0.0 if fire is None else 0.5 + NormalDist().inv_cdf(fire)
 
         def settled(layer: Layer, x: Any) -> None:
             rows = layer.conv(x, **layer.how).features.astype(np.float64)
-            var = rows.var(0) + EPS
-            layer.bn.running_mean, layer.bn.running_var = rows.mean(0) - shift * np.sqrt(var), var
+            var = rows.var(0)
+            layer.bn.running_mean, layer.bn.running_var = rows.mean(0) - shift * np.sqrt(var + EPS), var
 
         self._met(settled, st)
         return self
