@@ -3,8 +3,8 @@
     python examples/e3dsnn_shapes.py [--steps 40]
 
 Spheres, boxes, cylinders and cones, turned and scaled at random, 600 points of each with their normals. A small network
-of the same text as E-3DSNN-T learns to tell them apart; then its weights become int8, and the accuracy of both on shapes
-not seen, the part of the counts that fires and the energy by the usual convention are printed. Needs PyTorch.
+of the text of E-3DSNN-T learns to tell them apart; then its weights become int8. Printed are the accuracy of both on
+shapes not seen, operations, and energy by the usual convention. About a minute of one core. Needs PyTorch.
 """
 
 from __future__ import annotations

@@ -80,57 +80,66 @@ using Narrow = Wide;
 
 constexpr int64_t kAhead = 6;  // pairs: their rows of counts are fetched by then
 
+// One chain: c_i += sum over steps [first, last) of a_i b.
 template <class How, int ROWS, int VECTORS>
+static OMNICONV_INLINE void add_chain(const uint8_t* const (&a)[ROWS], int32_t* const (&c)[ROWS], const int8_t* b,
+                                      int64_t first, int64_t last) {
+  i32 acc[ROWS][VECTORS];
+  const auto step = [&](int64_t k, auto&& take) __attribute__((always_inline)) {
+    i32 bk[VECTORS];
+    for (int j = 0; j < VECTORS; ++j) {
+      bk[j] = load_bytes(b + (k * VECTORS + j) * 4 * kWidth);
+      if constexpr (ROWS > 1) {
+        OMNICONV_KEEP(bk[j]);
+      }
+    }
+    for (int i = 0; i < ROWS; ++i) {
+      const i32 aik = broadcast_i32(*reinterpret_cast<const int32_at_byte*>(a[i] + 4 * k));
+      for (int j = 0; j < VECTORS; ++j) take(acc[i][j], aik, bk[j]);
+    }
+  };
+  step(first, [](i32& sum, i32 x, i32 y) __attribute__((always_inline)) { sum = How::product(x, y); });
+  for (int64_t k = first + 1; k < last; ++k)
+    step(k, [](i32& sum, i32 x, i32 y) __attribute__((always_inline)) { sum = How::dot(sum, x, y); });
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) {
+      int32_t* at = c[i] + j * kWidth;
+      store_i32(at, load_i32(at) + How::widened(acc[i][j]));
+    }
+}
+
+template <class How, int ROWS, int VECTORS, bool ONE_CHAIN>
 static OMNICONV_INLINE void multiply_spikes(const SpikeTileArgs& args, int64_t p) {
-  const uint8_t* a[ROWS];
-  int32_t* c[ROWS];
-  for (int i = 0; i < ROWS; ++i) {
-    const SparsePair pair = args.to.pairs[p + i];
-    a[i] = args.x + pair.in * args.x_step;
-    c[i] = args.to.row(pair);
-  }
-  const int64_t ahead = p + kAhead < args.to.count ? p + kAhead : args.to.count - 1;
-  prefetch_read(reinterpret_cast<const float*>(args.x + args.to.pairs[ahead].in * args.x_step));
-  const int8_t* b = args.b;
-  for (int64_t first = 0; first < args.steps; first += args.chain) {
-    const int64_t last = args.steps - first < args.chain ? args.steps : first + args.chain;
-    i32 acc[ROWS][VECTORS];
-    const auto step = [&](int64_t k, auto&& take) __attribute__((always_inline)) {
-      i32 bk[VECTORS];
-      for (int j = 0; j < VECTORS; ++j) {
-        bk[j] = load_bytes(b + j * 4 * kWidth);
-        if constexpr (ROWS > 1) {
-          OMNICONV_KEEP(bk[j]);
-        }
-      }
-      for (int i = 0; i < ROWS; ++i) {
-        const i32 aik = broadcast_i32(*reinterpret_cast<const int32_at_byte*>(a[i] + 4 * k));
-        for (int j = 0; j < VECTORS; ++j) take(acc[i][j], aik, bk[j]);
-      }
-      b += VECTORS * 4 * kWidth;
-    };
-    step(first, [](i32& sum, i32 a, i32 b) __attribute__((always_inline)) { sum = How::product(a, b); });
-    for (int64_t k = first + 1; k < last; ++k)
-      step(k, [](i32& sum, i32 a, i32 b) __attribute__((always_inline)) { sum = How::dot(sum, a, b); });
-    for (int i = 0; i < ROWS; ++i)
-      for (int j = 0; j < VECTORS; ++j) {
-        int32_t* at = c[i] + j * kWidth;
-        store_i32(at, load_i32(at) + How::widened(acc[i][j]));
-      }
-  }
-}
-
-template <class How, int ROWS, int VECTORS>
-static OMNICONV_INLINE void multiply_spikes_rest(const SpikeTileArgs& args, int64_t p) {
   if constexpr (ROWS > 0) {
-    for (; p + ROWS <= args.to.count; p += ROWS) multiply_spikes<How, ROWS, VECTORS>(args, p);
-    multiply_spikes_rest<How, ROWS / 2, VECTORS>(args, p);
+    for (; p + ROWS <= args.to.count; p += ROWS) {
+      const uint8_t* a[ROWS];
+      int32_t* c[ROWS];
+      for (int i = 0; i < ROWS; ++i) {
+        const SparsePair pair = args.to.pairs[p + i];
+        a[i] = args.x + pair.in * args.x_step;
+        c[i] = args.to.row(pair);
+      }
+      const int64_t ahead = p + kAhead < args.to.count ? p + kAhead : p;
+      prefetch_read(reinterpret_cast<const float*>(args.x + args.to.pairs[ahead].in * args.x_step));
+      if constexpr (ONE_CHAIN) {
+        add_chain<How, ROWS, VECTORS>(a, c, args.b, 0, args.steps);
+      } else {
+        for (int64_t first = 0; first < args.steps; first += args.chain)
+          add_chain<How, ROWS, VECTORS>(a, c, args.b, first,
+                                        args.steps - first < args.chain ? args.steps : first + args.chain);
+      }
+    }
+    multiply_spikes<How, ROWS / 2, VECTORS, ONE_CHAIN>(args, p);
   }
 }
 
 template <class How, int ROWS, int VECTORS>
-static void spike_tile(const SpikeTileArgs& args) {
-  multiply_spikes_rest<How, ROWS, VECTORS>(args, 0);
+static void spike_tile(const SpikeTileArgs& given) {
+  const SpikeTileArgs args = given;  // which no store to the sums can change
+  if (args.steps <= args.chain)
+    multiply_spikes<How, ROWS, VECTORS, true>(args, 0);
+  else
+    multiply_spikes<How, ROWS, VECTORS, false>(args, 0);
 }
 
 #if defined(OMNICONV_MADDUBS)
@@ -144,7 +153,8 @@ static OMNICONV_INLINE void add_widened(int32_t* to, i16 sums) {
 }
 
 template <int GROUPS>
-static void add_events(const SpikeEventArgs& args) {
+static void add_events(const SpikeEventArgs& given) {
+  const SpikeEventArgs args = given;
   constexpr int64_t kRow = GROUPS * 4 * kWidth;
   for (int64_t p = 0; p < args.to.count; ++p) {
     const SparsePair pair = args.to.pairs[p];
@@ -175,7 +185,8 @@ static void add_events(const SpikeEventArgs& args) {
 #else
 
 template <int GROUPS>
-static void add_events(const SpikeEventArgs& args) {
+static void add_events(const SpikeEventArgs& given) {
+  const SpikeEventArgs args = given;
   constexpr int64_t kRow = GROUPS * 4 * kWidth;
   for (int64_t p = 0; p < args.to.count; ++p) {
     const SparsePair pair = args.to.pairs[p];
