@@ -86,10 +86,8 @@ def main() -> None:
         loss.backward()
         optimiser.step()
         if step % 10 == 0 or step + 1 == steps:
-            hits = (logits.argmax(1).numpy() == labels).mean()
-            print(
-                f"step {step:3d}  loss {loss.item():.3f}  batch accuracy {hits:.2f}  {time.perf_counter() - start:.0f} s"
-            )
+            hits, seconds = (logits.argmax(1).numpy() == labels).mean(), time.perf_counter() - start
+            print(f"step {step:3d}  loss {loss.item():.3f}  accuracy {hits:.2f}  {seconds:.0f} s")
     with torch.no_grad():
         model.train(False).to("numpy")
     model.calibrate(clouds(64, rng)[0])  # the running statistics of so few steps lag behind

@@ -253,7 +253,7 @@ double firing_rate(const SpikeRows& x) {
 // with 16 to 128 channels gave the two numbers, on Zen 3; where events were not measured they are not chosen.
 double event_threshold(int64_t in_channels, int64_t out_channels) {
   if (current_isa() != Isa::avx2) return 0.0;
-  return std::max(0.0, 0.5 - 1400.0 / double(in_channels * std::min(sparse::kColumns, out_channels)));
+  return std::max(0.0, 0.5 - 1680.0 / double(in_channels * std::min(sparse::kColumns, out_channels)));
 }
 
 SpikeAlgorithm spike_convolve(const SparseMap& map, const SpikeRows& x, const SpikeWeight& weight,
