@@ -33,6 +33,7 @@ def lively(seed=0, **options):
 
 
 def test_sizes_are_those_published():
+    assert 19.9e6 < models.create("e3dsnn_seg").num_parameters < 20.1e6  # "20 M"
     sizes = {"e3dsnn_t": 1_874_216, "e3dsnn_s": 3_271_144, "e3dsnn_m": 17_330_600, "e3dsnn_l": 46_574_248}
     assert {name: models.create(name).num_parameters for name in sizes} == sizes
 
@@ -99,7 +100,7 @@ def test_calibrated_networks_fire():
     st = voxelize(*cloud(4, 3000)[:2], 0.05)
     model = models.create("e3dsnn_t", **SMALL).calibrate(st, 0.3)
     rates = []
-    model._met(lambda layer, x: rates.append((x.features != 0).mean()), st)
+    model._met(lambda layer, x, plan: rates.append((x.features != 0).mean()), st)
     assert len(rates) == 3 + 4 + 7 and all(0.2 < rate < 0.75 for rate in rates[1:]), rates
 
 
@@ -129,3 +130,37 @@ def test_torch_runs_the_same_text_and_learns():
     with torch.no_grad():
         logits = model.train(False).to("numpy").quantize()(st)
     assert logits.shape == (2, 3) and np.isfinite(logits).all()
+
+
+def test_the_segmenter_labels_every_site(isa):
+    """int8 beside its twin and PyTorch; and the way back beside dense transposed convolution."""
+    where, features, batch = cloud(5)
+    st = voxelize(where, features, 0.15, batch)
+    options = {"in_channels": 3, "stem": 6, "widths": (8, 12), "blocks": (1, 1), "decoder": 10, "classes": 3}
+    model = models.create("e3dsnn_seg", **options).calibrate(st, 0.4)
+    exact = model.outputs(st)
+    assert exact["logits"].shape == (len(st), 3) and exact["decoded"].shape == (len(st), 10)
+    order = np.random.default_rng(6).permutation(len(st))
+    turned = model(sparse.SparseTensor(st.coords[order], st.features[order]))
+    assert np.array_equal(turned, exact["logits"][order])
+    assert list(model.operations(st))[-5:-2] == ["decoder.1.up", "decoder.1.mlp.0", "decoder.1.mlp.1"]
+    twin, ints = model.quantize(twin=True).outputs(st), model.quantize().outputs(st)
+    assert all(np.array_equal(ints[name], twin[name]) for name in ints) and ints["logits"].any()
+
+    up, last = model.decoder[0], model._encoded(st)
+    beside, (_, spikes) = last[-2][1], last[-1]
+    size = [int(n) // 2 * 2 + 2 for n in st.coords[:, 1:].max(0)]
+    shape = (2, *(n // 4 + 1 for n in size), 12)
+    dense = np.zeros(shape)
+    dense[tuple(spikes.coords.T)] = spikes.counts
+    w = torch.from_numpy(up.up.conv.weight.astype(np.float64))  # [Co, Ci, 2, 2, 2]; its taps as they are
+    full = torch.nn.functional.conv_transpose3d(torch.from_numpy(dense).movedim(-1, 1), w.swapaxes(0, 1), stride=2)
+    want = full.movedim(1, -1).numpy()[tuple(beside.coords.T)]
+    got = up.up.conv(spikes, plan=sparse.plan(spikes, mode="inverse", of=sparse.plan(beside, 2, 2, "strided"))).features
+    assert np.linalg.norm(got - want) < 1e-6 * np.linalg.norm(want)
+
+    for _, layer in model._layers():
+        layer.quantized = None
+    model.to("torch")
+    logits = model(st.replace(torch.from_numpy(st.features)))
+    assert np.linalg.norm(logits.numpy() - exact["logits"]) < 1e-5 * np.linalg.norm(exact["logits"])
