@@ -14,8 +14,6 @@ struct SpikeSums {
   int64_t count;
   int32_t* sums;
   int64_t width, shift;
-
-  int32_t* row(SparsePair pair) const { return sums + pair.out * width + shift; }
 };
 
 // Steps of four channels: b is [step][vectors][lanes][4]. A chain of `chain` steps cannot overflow, see spikes.inl.hpp.

@@ -4,7 +4,7 @@
 namespace omniconv::sparse::avx512vnni {
 
 const SpikeKernels& spike_kernels() {
-  static constexpr SpikeKernels table = make_spike_kernels<6>();
+  static constexpr SpikeKernels table = make_spike_kernels<4>();
   return table;
 }
 

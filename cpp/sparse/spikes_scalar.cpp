@@ -4,7 +4,7 @@
 namespace omniconv::sparse::scalar {
 
 const SpikeKernels& spike_kernels() {
-  static constexpr SpikeKernels table = make_spike_kernels<2>();
+  static constexpr SpikeKernels table = make_spike_kernels<1>();
   return table;
 }
 
