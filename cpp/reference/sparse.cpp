@@ -1,6 +1,10 @@
 // reference/sparse.cpp -- the formulas, one pair after the other
 #include "reference/sparse.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
 #include "reference/conv.hpp"
 
 namespace omniconv::reference {
@@ -56,6 +60,33 @@ void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorV
     for (int64_t o = 0; o < outs; ++o)
       for (int64_t k = 0; k < ins; ++k) at(dw, o, k, tap) += at(x, in, o / (outs / groups) * ins + k) * at(g, out, o);
   });
+}
+
+void spike_convolve(const SparseMap& map, const SpikeRows& x, const int8_t* weight, int64_t outs, int64_t groups,
+                    const SpikeResult& r) {
+  const int64_t ins = x.channels / groups, rows = map.out()->rows();
+  for (int64_t step = 0; step < x.steps; ++step) {
+    std::vector<int64_t> sums(size_t(rows * outs));
+    each_pair(map, [&](int64_t in, int64_t out, int64_t tap) {
+      const uint8_t* row = x.counts + (step * x.rows + in) * x.channels;
+      for (int64_t o = 0; o < outs; ++o)
+        for (int64_t k = 0; k < ins; ++k)
+          sums[size_t(out * outs + o)] +=
+              int64_t(weight[(o * ins + k) * map.taps() + tap]) * row[o / (outs / groups) * ins + k];
+    });
+    for (int64_t i = 0; i < rows * outs; ++i) {
+      const int64_t at = step * rows * outs + i;
+      if (r.sums) r.sums[at] = int32_t(sums[size_t(i)]);
+      float u = float(sums[size_t(i)]);
+      if (r.scale) u *= r.scale[i % outs];
+      if (r.bias) u += r.bias[i % outs];
+      if (r.residual) u += r.residual[at];
+      if (r.membrane) r.membrane[at] = u;
+      if (!r.spikes) continue;
+      const float s = u > 0 ? std::min(u, float(r.neuron.levels)) : 0.0f;
+      r.spikes[at] = uint8_t(r.neuron.half_even ? std::nearbyint(s) : std::floor(s + 0.5f));
+    }
+  }
 }
 
 }  // namespace omniconv::reference

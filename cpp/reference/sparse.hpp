@@ -2,6 +2,7 @@
 #pragma once
 
 #include "omniconv/sparse.hpp"
+#include "omniconv/spikes.hpp"
 
 namespace omniconv::reference {
 
@@ -10,5 +11,9 @@ void sparse_convolve(const SparseMap& map, const TensorView& x, const TensorView
                      const SparseEpilogue& epilogue, const TensorView& y);
 void sparse_grad_weight(const SparseMap& map, const TensorView& x, const TensorView& g, int64_t groups,
                         const TensorView& dw);
+
+// Counts by weights [Co, Ci / groups, taps] in 64 bits, then membrane and neuron in float32.
+void spike_convolve(const SparseMap& map, const SpikeRows& x, const int8_t* weight, int64_t out_channels,
+                    int64_t groups, const SpikeResult& result);
 
 }  // namespace omniconv::reference

@@ -70,6 +70,13 @@ SparseSites::SparseSites(const int32_t* coords, int64_t rows, int dims) : dims_(
 namespace sparse {
 namespace {
 
+int32_t place(int64_t o, int axis) {
+  if (o < std::numeric_limits<int32_t>::min() || o > std::numeric_limits<int32_t>::max())
+    throw Error(Code::not_supported, "an output site is at " + std::to_string(o) + " of axis " + std::to_string(axis) +
+                                         ", which no int32 holds");
+  return int32_t(o);
+}
+
 // The places of one axis that the window reaches from place i, in ascending order, to `emit`.
 template <class Emit>
 void reach(int64_t i, int axis, const SparseWindow& w, bool transposed, const SparseBounds* bounds, Emit&& emit) {
@@ -85,11 +92,45 @@ void reach(int64_t i, int axis, const SparseWindow& w, bool transposed, const Sp
       o /= w.stride[a];
     }
     if (bounds && (o < bounds->low[a] || o >= bounds->high[a])) continue;
-    if (o < std::numeric_limits<int32_t>::min() || o > std::numeric_limits<int32_t>::max())
-      throw Error(Code::not_supported, "an output site is at " + std::to_string(o) + " of axis " +
-                                           std::to_string(axis) + ", which no int32 holds");
-    emit(int32_t(o));
+    emit(place(o, axis));
   }
+}
+
+}  // namespace
+}  // namespace sparse
+
+namespace sparse {
+namespace {
+
+// Of windows that touch and do not overlap: the one output of each input.
+std::vector<int32_t> touched(const SparseSites& in, const SparseWindow& w, const SparseBounds* bounds) {
+  const size_t columns = size_t(1 + in.dims());
+  std::vector<int32_t> out;
+  out.reserve(in.coords().size());
+  for (size_t at = 0; at < in.coords().size(); at += columns) {
+    int32_t site[kMaxColumns] = {in.coords()[at]};
+    bool inside = true;
+    for (size_t a = 0; a + 1 < columns; ++a) {
+      const int64_t i = in.coords()[at + 1 + a] + w.padding[a], o = i / w.stride[a] - (i % w.stride[a] < 0);
+      inside = inside && (!bounds || (o >= bounds->low[a] && o < bounds->high[a]));
+      if (inside) site[a + 1] = place(o, int(a));
+    }
+    if (inside) out.insert(out.end(), site, site + columns);
+  }
+  return out;
+}
+
+// Coordinates of the distinct sites among these, in order.
+std::vector<int32_t> distinct(const std::vector<int32_t>& coords, int dims) {
+  const size_t columns = size_t(1 + dims);
+  const SparseSites sites(coords.data(), int64_t(coords.size() / columns), dims);
+  std::vector<int32_t> found;
+  found.reserve(size_t(sites.distinct()) * columns);
+  for (int64_t i = 0; i < sites.distinct(); ++i) {
+    const auto row = coords.begin() + ptrdiff_t(size_t(sites.order()[size_t(sites.starts()[size_t(i)])]) * columns);
+    found.insert(found.end(), row, row + ptrdiff_t(columns));
+  }
+  return found;
 }
 
 }  // namespace
@@ -99,20 +140,18 @@ void reach(int64_t i, int axis, const SparseWindow& w, bool transposed, const Sp
 SharedSites reached_sites(const SparseSites& in, const SparseWindow& window, bool transposed,
                           const SparseBounds* bounds) {
   const size_t columns = size_t(1 + in.dims());
-  std::vector<int32_t> now = in.coords(), next;
-  for (int axis = 0; axis < in.dims(); ++axis) {
+  bool one = !transposed;
+  for (size_t a = 0; a < size_t(in.dims()); ++a)
+    one = one && window.kernel[a] == window.stride[a] && (window.dilation[a] == 1 || window.kernel[a] == 1);
+  std::vector<int32_t> now = one ? sparse::distinct(sparse::touched(in, window, bounds), in.dims()) : in.coords(), next;
+  for (int axis = 0; !one && axis < in.dims(); ++axis) {
     next.clear();
     for (size_t at = 0; at < now.size(); at += columns)
       sparse::reach(now[at + 1 + size_t(axis)], axis, window, transposed, bounds, [&](int32_t o) {
         next.insert(next.end(), now.begin() + ptrdiff_t(at), now.begin() + ptrdiff_t(at + columns));
         next[next.size() - columns + 1 + size_t(axis)] = o;
       });
-    const SparseSites sites(next.data(), int64_t(next.size() / columns), in.dims());
-    now.clear();
-    for (int64_t i = 0; i < sites.distinct(); ++i) {
-      const size_t row = size_t(sites.order()[size_t(sites.starts()[size_t(i)])]);
-      now.insert(now.end(), next.begin() + ptrdiff_t(row * columns), next.begin() + ptrdiff_t((row + 1) * columns));
-    }
+    now = sparse::distinct(next, in.dims());
   }
   return std::make_shared<const SparseSites>(now.data(), int64_t(now.size() / columns), in.dims());
 }

@@ -5,6 +5,7 @@
 #include "arrays.hpp"
 #include "omniconv/conv.hpp"
 #include "omniconv/sparse.hpp"
+#include "omniconv/spikes.hpp"
 
 namespace omniconv::bindings {
 namespace {
@@ -115,9 +116,87 @@ void pool_grad(const SparseMap& map, const SparseMap& adjoint, const std::string
   sparse_pool_grad(map, adjoint, how, x_array.view(), g.view(), dx.view());
 }
 
+// ---- spikes ------------------------------------------------------------------------------------------------------
+
+template <class T, int N>
+using Dense = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+using Counts = Dense<const uint8_t, 3>;  // [steps, rows, channels]
+
+SpikeRows rows_of(const Counts& x, int most) {
+  return {x.data(), int64_t(x.shape(0)), int64_t(x.shape(1)), int64_t(x.shape(2)), most};
+}
+
+// The memory of an optional array, whose sizes have to be these.
+template <class T>
+T* memory(nb::handle object, const char* argument, std::initializer_list<int64_t> shape) {
+  if (object.is_none()) return nullptr;
+  nb::ndarray<T, nb::c_contig, nb::device::cpu> array;
+  bool fits = nb::try_cast(object, array) && array.ndim() == shape.size();
+  for (size_t i = 0; fits && i < array.ndim(); ++i) fits = int64_t(array.shape(i)) == shape.begin()[i];
+  if (!fits)
+    throw Error(Code::invalid_argument, std::string(argument) + " does not fit: expected is a dense array of shape " +
+                                            shape_string(shape.begin(), int(shape.size())) + " and its dtype");
+  return array.data();
+}
+
+SpikeNeuron neuron_of(int levels, const std::string& rounding) {
+  if (rounding != "half_up" && rounding != "half_even")
+    throw Error(Code::invalid_argument, "rounding is '" + rounding + "'; allowed are 'half_up', 'half_even'");
+  return {levels, rounding == "half_even"};
+}
+
+constexpr const char* kSpikeAlgorithms[] = {"auto", "dense", "events", "reference"};
+
+const char* convolve_spikes(const SparseMap& map, const Counts& x, int most, const SpikeWeight& weight,
+                            nb::handle scale, nb::handle bias, nb::handle residual, int levels,
+                            const std::string& rounding, nb::handle sums, nb::handle membrane, nb::handle spikes,
+                            const std::string& algorithm) {
+  const SpikeRows rows = rows_of(x, most);
+  const int64_t outs = weight.out_channels(), sites = map.out()->rows();
+  SpikeResult r;
+  r.scale = memory<const float>(scale, "scale", {outs});
+  r.bias = memory<const float>(bias, "bias", {outs});
+  r.residual = memory<const float>(residual, "residual", {rows.steps, sites, outs});
+  r.neuron = neuron_of(levels, rounding);
+  r.sums = memory<int32_t>(sums, "sums", {rows.steps, sites, outs});
+  r.membrane = memory<float>(membrane, "membrane", {rows.steps, sites, outs});
+  r.spikes = memory<uint8_t>(spikes, "spikes", {rows.steps, sites, outs});
+  size_t chosen = 0;
+  while (chosen < 4 && algorithm != kSpikeAlgorithms[chosen]) ++chosen;
+  if (chosen == 4)
+    throw Error(Code::invalid_argument,
+                "algorithm is '" + algorithm + "'; allowed are 'auto', 'dense', 'events', 'reference'");
+  nb::gil_scoped_release release;
+  return kSpikeAlgorithms[int(spike_convolve(map, rows, weight, r, SpikeAlgorithm(chosen)))];
+}
+
+void fire_neuron(const Dense<const float, 1>& membrane, int levels, const std::string& rounding,
+                 const Dense<uint8_t, 1>& spikes) {
+  const SpikeNeuron neuron = neuron_of(levels, rounding);
+  nb::gil_scoped_release release;
+  fire(membrane.data(), int64_t(membrane.shape(0)), neuron, spikes.data());
+}
+
+void bind_spikes(nb::module_& m) {
+  nb::class_<SpikeWeight>(m, "SpikeWeight")
+      .def(
+          "__init__",
+          [](SpikeWeight* self, const Dense<const int8_t, 3>& w, int64_t groups) {
+            new (self) SpikeWeight(w.data(), int64_t(w.shape(0)), int64_t(w.shape(1)), int64_t(w.shape(2)), groups);
+          },
+          nb::arg("weight"), nb::arg("groups"));
+  m.def("spike_conv", &convolve_spikes, nb::arg("map"), nb::arg("counts"), nb::arg("most"), nb::arg("weight"),
+        nb::arg("scale").none(), nb::arg("bias").none(), nb::arg("residual").none(), nb::arg("levels"),
+        nb::arg("rounding"), nb::arg("sums").none(), nb::arg("membrane").none(), nb::arg("spikes").none(),
+        nb::arg("algorithm"));
+  m.def("spike_fire", &fire_neuron, nb::arg("membrane"), nb::arg("levels"), nb::arg("rounding"), nb::arg("spikes"));
+  m.def("spike_rate", [](const Counts& x) { return firing_rate(rows_of(x, 255)); }, nb::arg("counts"));
+}
+
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
+  bind_spikes(m);
   nb::class_<SparseSites>(m, "SparseSites")
       .def_prop_ro("rows", &SparseSites::rows)
       .def_prop_ro("dims", &SparseSites::dims)

@@ -18,6 +18,8 @@ def test_command(omniconv_command, tmp_path):
     report = json.loads(file.read_text())
     assert report["schema"] == "omniconv-bench-sparse/1" and report["pairs"] > report["sites"] > 100
     kinds = [entry["kind"] for entry in report["entries"]]
-    assert kinds == ["tensor and plan", "forward", "gradient of x", "gradient of w", "graph"]
+    spikes = [f"spikes, {rate} fire" for rate in ("50%", "30%", "20%", "10%", "5%", "2%")]
+    forward = ["tensor and plan", "forward", "gradient of x", "gradient of w"]
+    assert kinds == [*forward, *spikes, "E-3DSNN-T, 500 points", "graph"]
     errors = [row["error"] for entry in report["entries"] for row in entry["results"] if row["error"] is not None]
-    assert len(errors) == 5 and max(errors) < 1e-6
+    assert len(errors) == 5 + 4 * 6 and max(errors) < 1e-6

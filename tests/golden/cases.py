@@ -408,36 +408,10 @@ def e3dsnn(case: Any, *, dtype: str = "float32") -> dict[str, np.ndarray]:
     how = case.meta["kwargs"]
     if "ops" in how:
         return _sparse_operators(case, dtype)
-    state = {name: value.astype(dtype) for name, value in _state(case).items()}
-    st = sparse.SparseTensor(case.arrays["in:coords"], _input(case, "feats").astype(dtype), how["grid"], how["batch"])
-
-    def layer(st: Any, name: str, residual: Any = None, **window: Any) -> Any:
-        bn = {q: state[f"{name}.bn.{q}"] for q in ("weight", "bias", "running_mean", "running_var")}
-        scale = bn["weight"] / np.sqrt(bn["running_var"] + 1e-3)
-        bias = (bn["bias"] - bn["running_mean"] * scale).astype(dtype)
-        return sparse.conv(
-            st, state[f"{name}.conv.weight"], bias, scale=scale.astype(dtype), residual=residual, **window
-        )
-
-    def spike(st: Any) -> Any:
-        return st.replace(np.floor(np.clip(st.features, 0, 4) + np.array(0.5, dtype)))
-
-    def head(st: Any) -> np.ndarray:
-        rows = sparse.conv(st, state["head.weight"], state["head.bias"]).features
-        return np.stack([rows[st.coords[:, 0] == b].mean(0) for b in range(how["batch"])])
-
-    for i in range(3):
-        st = layer(spike(st) if i else st, f"stem.{i}")
-    outputs = {"stem": st.features}
-    for i, blocks in enumerate(how["blocks"]):
-        st = layer(spike(st), f"stages.{i}.down", stride=2, mode="strided")
-        for b in range(blocks):
-            name = f"stages.{i}.blocks.{b}"
-            st = layer(spike(st), f"{name}.0", st)
-            st = layer(spike(layer(spike(st), f"{name}.1")), f"{name}.2", st)
-        assert np.array_equal(st.coords, case.arrays[f"int:coords_stage{i}"])
-        outputs[f"stage{i}"] = st.features
-    return outputs | {"logits": head(st), "logits_spike_head": head(spike(st))}
+    options = {name: value for name, value in how.items() if name not in ("grid", "batch")}
+    model = _built(case, "e3dsnn_t", dtype, **options)
+    feats = _input(case, "feats").astype(dtype)
+    return model.outputs(sparse.SparseTensor(case.arrays["in:coords"], feats, how["grid"], how["batch"]))
 
 
 # ---- graphs --------------------------------------------------------------------------------------------------------

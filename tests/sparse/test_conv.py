@@ -48,6 +48,22 @@ def test_pairs_are_those_of_the_definition(problem):
     assert sum(plan.stats()["tap_histogram"]) == len(want) == plan.stats()["pairs"]
 
 
+@pytest.mark.parametrize("size", [(2, 2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("padding", [0, 1, (2, 0, 5)])
+@pytest.mark.parametrize("shape", [None, (9, 8, 7)])
+def test_windows_that_touch_reach_one_output_each(size, padding, shape):
+    coords = sites(np.random.default_rng(0), (9, 8, 7), 120, 2)
+    coords[:, 1:] -= 0 if shape else np.int32([4, 9, 3])
+    plan = sparse.plan(sparse.SparseTensor(coords, np.zeros((120, 1), np.float32), shape), size, size, "strided",
+                       padding=padding)  # fmt: skip
+    steps, pads = np.array(size), np.broadcast_to(padding, 3)
+    want = np.concatenate([coords[:, :1], (coords[:, 1:] + pads) // steps], 1)
+    if shape is not None:
+        want = want[(want[:, 1:] < (np.array(shape) + 2 * pads - steps) // steps + 1).all(1)]
+    assert plan.out_coords.tolist() == np.unique(want, axis=0).tolist()
+    assert {tuple(t) for t in plan.triples().tolist()} == relation(coords, plan.out_coords, plan)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize(
     ("mode", "stride"), [("subm", 1), ("strided", 1), ("strided", 2), ("transposed", 1), ("transposed", 2)]

@@ -9,6 +9,7 @@
 
 #include "omniconv/context.hpp"
 #include "omniconv/sparse.hpp"
+#include "omniconv/spikes.hpp"
 
 namespace omniconv {
 namespace {
@@ -101,6 +102,39 @@ TEST(Sparse, ErrorsNameTheArgument) {
   const int32_t negative[] = {-1, 1};
   EXPECT_THROW(SparseSites(negative, 1, 1), Error);
   EXPECT_THROW(SparseSites(negative, 1, 5), Error);
+}
+
+TEST(Spikes, SumsAreExactOnEveryIsaByEveryAlgorithm) {
+  const SharedSites sites = random_sites(1100, 24, 3);
+  SparseWindow w;
+  w.kernel = {3, 3, 1, 1}, w.padding = {1, 1, 0, 0};
+  const SparseMap map(sites, sites, w);
+  const int64_t ins = 50, outs = 70;
+  std::mt19937 rng(4);
+  std::vector<uint8_t> counts(size_t(sites->rows() * ins));
+  std::vector<int8_t> weight(size_t(outs * ins * 9));
+  for (uint8_t& c : counts) c = rng() % 3 ? 0 : uint8_t(1 + rng() % 4);
+  for (int8_t& v : weight) v = int8_t(rng() % 256);
+  const SpikeWeight packed(weight.data(), outs, ins, 9);
+  const SpikeRows x{counts.data(), 1, sites->rows(), ins, 4};
+  const auto run = [&](SpikeAlgorithm algorithm) {
+    std::vector<int32_t> sums(size_t(sites->rows() * outs), -77);
+    SpikeResult result;
+    result.sums = sums.data();
+    spike_convolve(map, x, packed, result, algorithm);
+    return sums;
+  };
+  const Isa before = current_isa();
+  const std::vector<int32_t> want = run(SpikeAlgorithm::reference);
+  for (const Isa isa : available_isas()) {
+    set_isa(isa);
+    for (const SpikeAlgorithm a : {SpikeAlgorithm::dense, SpikeAlgorithm::events, SpikeAlgorithm::automatic})
+      EXPECT_EQ(run(a), want) << name(isa) << " " << int(a);
+  }
+  set_isa(before);
+  SpikeResult none;
+  EXPECT_THROW(spike_convolve(map, {counts.data(), 1, 5, ins, 4}, packed, none), Error);
+  EXPECT_THROW(SpikeWeight(weight.data(), outs, 70000, 1), Error);
 }
 
 }  // namespace

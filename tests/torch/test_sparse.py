@@ -70,3 +70,39 @@ def test_gradients_of_graph_products_are_those_of_the_dense_one(scales):
         into += [*first, *second]
     for got, exact in zip(found, want, strict=True):
         assert (got - exact).norm() <= 1e-5 * exact.norm()
+
+
+@pytest.mark.parametrize("edges", ["open", "closed"])
+@pytest.mark.parametrize("rounding", ["half_up", "half_even"])
+def test_integer_neurons_pass_gradients_within_their_range(edges, rounding):
+    x = torch.tensor([-1.0, 0.0, 0.5, 2.5, 3.9, 4.0, 9.0], requires_grad=True)
+    counts = torch_sparse.ilif(x, rounding=rounding, edges=edges)
+    assert counts.tolist() == sparse.ilif(x.detach().numpy(), rounding=rounding).tolist()
+    counts.sum().backward()
+    assert x.grad.tolist() == ([0, 0, 1, 1, 1, 0, 0] if edges == "open" else [0, 1, 1, 1, 1, 1, 0])
+    st = sparse.SparseTensor(np.int32([[0, i] for i in range(7)]), x[:, None])
+    assert torch.equal(torch_sparse.ilif(st, rounding=rounding).features[:, 0], counts)
+
+
+def test_neurons_over_time_have_gradients():
+    rng = np.random.default_rng(4)
+    x = torch.from_numpy(rng.normal(0.8, 1, (5, 3))).requires_grad_()
+    for how in ({}, {"v_reset": None}, {"decay_input": False, "tau": 1.5}):
+        spikes = torch_sparse.lif(x, **how)
+        assert np.array_equal(spikes.detach().numpy(), sparse.lif(x.detach().numpy(), **how)), how
+    counts = torch_sparse.ilif(x, beta=0.25)
+    assert np.array_equal(counts.detach().numpy(), sparse.ilif(x.detach().numpy(), beta=0.25))
+    counts[4].sum().backward()
+    # the reset is a constant, so a quarter of each step's input is left in the next; the last membrane's range decides
+    assert set(x.grad[4].tolist()) == {0, 1} and torch.equal(
+        x.grad, x.grad[4] * 0.25 ** torch.arange(4, -1, -1)[:, None]
+    )
+    for surrogate, alpha, peak in (("sigmoid", 4.0, 1.0), ("atan", 2.0, 1.0)):
+        at = torch.full((1, 1), 2.0, requires_grad=True)  # h = 1: at the threshold
+        torch_sparse.lif(at, surrogate=surrogate).sum().backward()
+        assert at.grad.item() == pytest.approx(peak / 2)
+        off = torch.full((1, 1), 3.0, requires_grad=True, dtype=torch.float64)  # h = 1.5
+        torch_sparse.lif(off, surrogate=surrogate).sum().backward()
+        s = 1 / (1 + np.exp(-alpha / 2))
+        slope = alpha * s * (1 - s) if surrogate == "sigmoid" else alpha / 2 / (1 + (np.pi / 4 * alpha) ** 2)
+        assert off.grad.item() == pytest.approx(slope / 2)

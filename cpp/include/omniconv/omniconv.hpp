@@ -46,6 +46,7 @@
 #include "omniconv/fft.hpp"
 #include "omniconv/omniconv.h"
 #include "omniconv/sparse.hpp"
+#include "omniconv/spikes.hpp"
 
 namespace omniconv {
 

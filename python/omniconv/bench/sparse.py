@@ -12,7 +12,9 @@ from omniconv import sparse
 from omniconv.bench import machine
 from omniconv.bench.race import race
 
-__all__ = ["lidar", "measure", "power_graph"]
+__all__ = ["RATES", "lidar", "measure", "power_graph"]
+
+RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)  # parts of the counts that are not zero
 
 
 def lidar(beams: int = 64, seed: int = 0) -> np.ndarray:
@@ -120,6 +122,41 @@ def _conv_entries(st: sparse.SparseTensor, c: int, how: dict[str, Any]) -> list[
     return entries
 
 
+def _spike_entry(st: sparse.SparseTensor, c: int, rate: float, how: dict[str, Any]) -> dict[str, Any]:
+    """Counts to 4 by int8 weights, by each algorithm, beside the same numbers in float32."""
+    rng = np.random.default_rng(c)
+    counts = rng.integers(1, 5, (len(st), c), dtype=np.uint8) * (rng.random((len(st), c)) < rate)
+    spikes, plan = sparse.SpikeTensor.at(st, counts), sparse.plan(st)
+    values = rng.integers(-127, 128, (c, c, 3, 3, 3)).astype(np.int8)
+    weight, floats, w = sparse.SpikeWeight(values), spikes.as_floats(), values.astype(np.float32)
+    calls: dict[str, Callable[[], Any]] = {"omniconv": lambda: sparse.conv(spikes, weight, plan=plan).features}
+    for name in ("dense", "events"):
+        calls[name] = lambda name=name: sparse.spike_conv(spikes, weight, plan=plan, algorithm=name).features
+    calls["float32"] = lambda: sparse.conv(floats, w, plan=plan).features
+    truth = calls["float32"]().astype(np.float64)
+    return _entry(f"spikes, {rate:.0%} fire", c, calls, 2.0 * plan.map.pairs * c * c, truth, how)
+
+
+def _network_entry(points: int, how: dict[str, Any]) -> dict[str, Any]:
+    """E-3DSNN-T from raw points of a sphere: voxels, plans, network, in int8 and in float32."""
+    from omniconv import models
+    from omniconv.models.e3dsnn import voxelize
+
+    rng = np.random.default_rng(0)
+    where = rng.standard_normal((points, 3))
+    where /= np.linalg.norm(where, axis=1, keepdims=True)
+    features = np.concatenate([where, where], 1).astype(np.float32)
+    ints, floats = models.create("e3dsnn_t"), models.create("e3dsnn_t")
+    for model in (ints, floats):
+        model.calibrate(voxelize(where, features), fire=0.3)
+    ints.quantize()
+    calls = {
+        "omniconv": lambda: ints(voxelize(where, features)),
+        "float32": lambda: floats(voxelize(where, features)),
+    }
+    return _entry(f"E-3DSNN-T, {points} points", 0, calls, 0.0, None, how)
+
+
 def _graph_entry(width: int, nodes: int, edges: int, how: dict[str, Any]) -> dict[str, Any]:
     graph = power_graph(nodes, edges)
     values = np.repeat(graph.row_scale, np.diff(graph.indptr)) * graph.column_scale[graph.indices]
@@ -152,7 +189,7 @@ def measure(
     budget: float = 3.0,
     progress: Callable[[str, float], None] = lambda what, part: None,
 ) -> dict[str, Any]:
-    """Race plan, convolution, gradients and graphs; a report to print or write as JSON."""
+    """Race plan, convolution, gradients, spikes and graphs; a report to print or write as JSON."""
     how = {"repeat": repeat, "budget": budget}
     points = lidar(beams)
     ones = np.ones((len(points), 1), np.float32)
@@ -167,6 +204,10 @@ def measure(
     for i, c in enumerate(channels):
         progress(f"{c} channels", (1 + i) / (1 + 2 * len(channels)))
         entries += _conv_entries(st, c, how)
+    for rate in RATES:
+        progress(f"spikes, {rate:.0%}", (1 + len(channels)) / (1 + 2 * len(channels)))
+        entries.append(_spike_entry(st, channels[-1], rate, how))
+    entries.append(_network_entry(10_000 if beams >= 16 else 500, how))
     for i, c in enumerate(channels):
         progress(f"graph, {c} columns", (1 + len(channels) + i) / (1 + 2 * len(channels)))
         entries.append(_graph_entry(c, 900 * beams, 9000 * beams, how))

@@ -207,10 +207,10 @@ def plan_for(
     return given
 
 
-def tensor_of(chosen: SparsePlan, features: Any, batch_size: int) -> SparseTensor:
-    """A tensor at the sites of a plan's output."""
+def tensor_of(chosen: SparsePlan, features: Any, batch_size: int, check: bool = True) -> SparseTensor:
+    """A tensor at the sites of a plan's output; unchecked, its features may be int32 or have an axis of time."""
     sites, shape, plans = chosen._target
-    return SparseTensor._of(sites, features, shape, batch_size, plans)
+    return SparseTensor._of(sites, features, shape, batch_size, plans, check)
 
 
 def conv(
@@ -236,6 +236,7 @@ def conv(
     Parameters
     ----------
     st : SparseTensor
+        A SpikeTensor goes to `spike_conv`, if the weights are int8; else its counts are taken as floats.
     weight : array
         [Co, Ci / groups, *kernel]; in layout "taps" [taps, Ci / groups, Co], in layout "spconv"
         [Co, *kernel, Ci / groups]. A cross-correlation, as in PyTorch. The features' dtype.
@@ -258,6 +259,17 @@ def conv(
     SparseTensor
         float32 sums are taken in float32, tap by tap in blocks of at most 256 terms; float64 is computed plainly.
     """
+    from omniconv.sparse.spikes import SpikeTensor, SpikeWeight, spike_conv
+
+    if isinstance(st, SpikeTensor):
+        if isinstance(weight, SpikeWeight) or str(getattr(weight, "dtype", "")).removeprefix("torch.") == "int8":
+            if activation is not None or out is not None:
+                raise ValueError("activation and out are not for spikes; spike_conv lets a neuron fire")
+            return spike_conv(
+                st, weight, bias, stride=stride, padding=padding, dilation=dilation, mode=mode, groups=groups,
+                plan=plan, weight_layout=weight_layout, scale=scale, residual=residual,
+            )  # fmt: skip
+        st = st.as_floats(describe(weight, "weight").dtype)
     like = describe(st.features, "features")
     describe(weight, "weight")
     w, kernel = weight_view(np.asarray(export(weight, "weight")), weight_layout, st.dims)

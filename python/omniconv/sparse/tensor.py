@@ -144,11 +144,16 @@ class SparseTensor:
         self.features = features
 
     @classmethod
-    def _of(cls, sites: Any, features: Any, shape: tuple[int, ...] | None, batch: int, plans: dict) -> SparseTensor:
+    def _of(
+        cls, sites: Any, features: Any, shape: tuple[int, ...] | None, batch: int, plans: dict, check: bool = True
+    ) -> SparseTensor:
         """A tensor of sites that are known to be distinct and inside."""
         self = cls.__new__(cls)
         self.sites, self.spatial_shape, self.batch_size, self._plans = sites, shape, batch, plans
-        self._set(features)
+        if check:
+            self._set(features)
+        else:
+            self.features = features
         return self
 
     @property

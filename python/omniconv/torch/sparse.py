@@ -1,4 +1,5 @@
-"""Sparse operations inside autograd: `conv` of sparse tensors whose features are torch tensors, `spmm` of graphs.
+"""Sparse operations inside autograd: `conv` of sparse tensors whose features are torch tensors, `spmm` of graphs, and
+neurons whose spikes have gradients.
 
 Plans and graphs are objects of Python, so these are autograd functions and no registered ops: ``torch.compile`` breaks
 its graph here.
@@ -15,10 +16,11 @@ from omniconv.sparse import Graph, SparsePlan, SparseTensor
 from omniconv.sparse import conv as _conv
 from omniconv.sparse import conv_grad_input as _grad_input
 from omniconv.sparse import conv_grad_weight as _grad_weight
+from omniconv.sparse import ilif as _ilif
 from omniconv.sparse import spmm as _spmm
 from omniconv.sparse.conv import plan_for, tensor_of, weight_view
 
-__all__ = ["conv", "spmm"]
+__all__ = ["conv", "ilif", "lif", "spmm"]
 
 
 class _Convolution(torch.autograd.Function):
@@ -85,3 +87,108 @@ def spmm(graph: Graph, x: Tensor, *, bias: Tensor | None = None) -> Tensor:
     The graph is a constant. Its transpose is made at the first step back and kept with it.
     """
     return _Product.apply(x, bias, graph)
+
+
+class _Fire(torch.autograd.Function):
+    """Rounded counts, the straight-through gradient where the membrane is within its range."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, levels: int, rounding: str, edges: str) -> Tensor:
+        ctx.levels, ctx.edges = levels, edges
+        ctx.save_for_backward(u)
+        counts = _ilif(u.detach().contiguous(), levels, rounding=rounding)
+        return torch.from_numpy(counts).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        (u,) = ctx.saved_tensors
+        inside = (u > 0) & (u < ctx.levels) if ctx.edges == "open" else (u >= 0) & (u <= ctx.levels)
+        return grad * inside, None, None, None
+
+
+def ilif(x: Any, levels: int = 4, *, beta: float | None = None, rounding: str = "half_up", edges: str = "open") -> Any:
+    """`omniconv.sparse.ilif` with a surrogate gradient: that of clip, within its edges.
+
+    Parameters
+    ----------
+    x : SparseTensor or Tensor
+        With `beta` the first axis is time.
+    levels, beta, rounding
+        As in `omniconv.sparse.ilif`.
+    edges : {"open", "closed"}
+        Whether the gradient passes at 0 and at `levels` themselves: it does not in E-3DSNN, it does in SpikeYOLO.
+
+    Returns
+    -------
+    SparseTensor or Tensor
+        Counts in the dtype of x.
+    """
+    if edges not in ("open", "closed"):
+        raise ValueError(f"edges is {edges!r}; allowed are 'open', 'closed'")
+    if isinstance(x, SparseTensor):
+        return x.replace(ilif(x.features, levels, beta=beta, rounding=rounding, edges=edges))
+    if beta is None:
+        return _Fire.apply(x, levels, rounding, edges)
+    counts, left = [], torch.zeros_like(x[0])
+    for now in x:
+        left = beta * left + now
+        counts.append(_Fire.apply(left, levels, rounding, edges))
+        left = left - counts[-1].detach()
+    return torch.stack(counts)
+
+
+class _Step(torch.autograd.Function):
+    """1 from 0 on, and the derivative of a sigmoid or of an arc tangent."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: str, alpha: float) -> Tensor:
+        ctx.surrogate, ctx.alpha = surrogate, alpha
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        (x,), a = ctx.saved_tensors, ctx.alpha
+        if ctx.surrogate == "sigmoid":
+            y = torch.sigmoid(a * x)
+            return grad * a * y * (1 - y), None, None
+        return grad * (a / 2) / (1 + (torch.pi / 2 * a * x) ** 2), None, None
+
+
+def lif(
+    x: Tensor,
+    tau: float = 2.0,
+    *,
+    threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    surrogate: str = "sigmoid",
+    alpha: float | None = None,
+    detach_reset: bool = False,
+) -> Tensor:
+    """`omniconv.sparse.lif` of [T, ...], differentiable.
+
+    Parameters
+    ----------
+    x : Tensor [T, ...]
+    tau, threshold, v_reset, decay_input
+        As in `omniconv.sparse.lif`.
+    surrogate : {"sigmoid", "atan"}
+        The derivative of the step: ``alpha s (1 - s)``, s = sigmoid(alpha h), or ``alpha / 2 / (1 + (pi / 2 alpha
+        h)^2)``, h measured from the threshold.
+    alpha : float, optional
+        4 for "sigmoid", 2 for "atan".
+    detach_reset : bool
+        Let no gradient pass through the reset.
+    """
+    if surrogate not in ("sigmoid", "atan"):
+        raise ValueError(f"surrogate is {surrogate!r}; allowed are 'sigmoid', 'atan'")
+    slope = {"sigmoid": 4.0, "atan": 2.0}[surrogate] if alpha is None else alpha
+    rest = 0.0 if v_reset is None else v_reset
+    v, spikes = torch.full_like(x[0], rest), []
+    for now in x:
+        h = v + (now - (v - rest)) / tau if decay_input else v - (v - rest) / tau + now
+        spikes.append(_Step.apply(h - threshold, surrogate, slope))
+        fired = spikes[-1].detach() if detach_reset else spikes[-1]
+        v = h - threshold * fired if v_reset is None else rest * fired + h * (1 - fired)
+    return torch.stack(spikes)

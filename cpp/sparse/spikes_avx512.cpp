@@ -1,0 +1,11 @@
+// sparse/spikes_avx512.cpp -- the kernels of spike counts, AVX-512
+#include "sparse/spikes.inl.hpp"
+
+namespace omniconv::sparse::avx512 {
+
+const SpikeKernels& spike_kernels() {
+  static constexpr SpikeKernels table = make_spike_kernels<4>();
+  return table;
+}
+
+}  // namespace omniconv::sparse::avx512
