@@ -9,6 +9,7 @@
 #include "simd/vec.hpp"
 #include "sparse/kernels.hpp"
 #include "sparse/lines.inl.hpp"
+#include "sparse/pixels.inl.hpp"
 #include "sparse/rows.inl.hpp"
 
 namespace omniconv::sparse {
@@ -97,8 +98,9 @@ static void outer(const OuterArgs& args) {
 template <int ROWS>
 static constexpr Kernels make_kernels() {
   static_assert(ROWS <= kMaxRows);
-  return {kWidth,      ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>},
-          match_lines, spmm};
+  return {
+      kWidth, ROWS,  {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}, match_lines,
+      spmm,   pixels};
 }
 
 }  // namespace OMNICONV_ISA_NS
