@@ -1,4 +1,4 @@
-"""Sparse convolution on a synthetic LiDAR sweep, and CSR times rows, beside what PyTorch and SciPy offer for them."""
+"""Sparse convolution on a synthetic LiDAR sweep, CSR times rows, and masked convolution, beside their peers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import omniconv
 from omniconv import sparse
 from omniconv.bench import machine
 from omniconv.bench.race import race
@@ -143,6 +144,30 @@ def _graph_entry(width: int, nodes: int, edges: int, how: dict[str, Any]) -> dic
     return _entry("graph", width, calls, 2.0 * len(values) * width, truth, how)
 
 
+def _masked_entry(c: int, side: int, depthwise: bool, last: bool, how: dict[str, Any]) -> dict[str, Any]:
+    """A layer of 8 images whose 7 x 7 cells are 60 % hidden, beside the dense layer."""
+    rng = np.random.default_rng(c)
+    x = rng.standard_normal((8, side, side, c) if last else (8, c, side, side), dtype=np.float32)
+    x = x.transpose(0, 3, 1, 2) if last else x
+    kernel, groups = (7, c) if depthwise else (3, 1)
+    w = rng.standard_normal((c, c // groups, kernel, kernel), dtype=np.float32)
+    mask = np.stack([(rng.permutation(49) < 20).reshape(7, 7) for _ in range(8)])
+    options = {"padding": kernel // 2, "groups": groups}
+    calls = {
+        "omniconv": lambda: sparse.masked_conv2d(x, w, mask, **options),
+        "omniconv, dense": lambda: omniconv.conv2d(x, w, **options),
+    }
+    try:
+        import torch
+
+        xt, wt = torch.from_numpy(x), torch.from_numpy(w)
+        calls["torch, dense"] = lambda: torch.nn.functional.conv2d(xt, wt, **options)
+    except ModuleNotFoundError:
+        pass
+    kind = f"masked {kernel}x{kernel}, {side}x{side}, {'NHWC' if last else 'NCHW'}"
+    return _entry(kind, c, calls, 0.0, None, how)
+
+
 def measure(
     beams: int,
     voxel: float,
@@ -170,6 +195,14 @@ def measure(
     for i, c in enumerate(channels):
         progress(f"graph, {c} columns", (1 + len(channels) + i) / (1 + 2 * len(channels)))
         entries.append(_graph_entry(c, 900 * beams, 9000 * beams, how))
+    progress("masks", 1.0)
+    sizes = [  # of ResNet and ConvNeXt
+        (64, 56, False), (128, 28, False), (256, 14, False), (512, 7, False),
+        (96, 56, True), (192, 28, True), (384, 14, True), (768, 7, True),
+    ]  # fmt: skip
+    for last in (False, True):
+        for c, side, depthwise in sizes:
+            entries.append(_masked_entry(c, side, depthwise, last, how | {"budget": budget / 4}))
     return {
         "schema": "omniconv-bench-sparse/1",
         "machine": machine.describe(),

@@ -417,7 +417,7 @@ def sparse(
     budget: Annotated[float, typer.Option(min=0.0, help="Seconds per problem.")] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
 ) -> None:
-    """Race sparse convolution and graphs beside PyTorch and SciPy."""
+    """Race sparse and masked convolution and graphs beside their peers."""
     try:
         _writable(json, "json")
         if threads is not None:
