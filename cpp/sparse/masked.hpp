@@ -69,6 +69,8 @@ struct MaskedDepthwise {
   const conv::FinishArgs& finish;  // bias, scale, activation, and residual with its strides in `residual`
   const TensorView& residual;
 };
+bool masked_planes_fit(const MaskedDepthwise& problem);
+void masked_planes(const MaskedDepthwise& problem);
 bool masked_depthwise_fits(const CellMask& mask, const conv::Axis& h, const conv::Axis& w);
 void masked_depthwise(const MaskedDepthwise& problem);
 

@@ -41,7 +41,7 @@ AlignedBuffer pack_weights(const TensorView& w, bool flipped, int64_t chunk) {
     float* to = static_cast<float*>(buffer.data()) + i * taps * chunk;
     for (int64_t t = 0; t < taps; ++t) {
       const int64_t tap = flipped ? taps - 1 - t : t;
-      const float* from = static_cast<const float*>(w.data) + tap / kw * w.strides[2] + tap % kw * w.strides[3];
+      const float* from = static_cast<const float*>(w.data) + tap % kh * w.strides[2] + tap / kh * w.strides[3];
       for (int64_t c = i * chunk; c < (i + 1) * chunk; ++c) *to++ = c < channels ? from[c * w.strides[0]] : 0.0f;
     }
   });
@@ -62,8 +62,8 @@ class Nest {
     while (band_ > 1 && Strip(p.mask, p.h, p.w, band_).pixels() * group_ > kBand) band_ = conv::ceil_div(band_, 2);
     bands_ = conv::ceil_div(p.mask.rows, band_);
     const int64_t columns = Strip(p.mask, p.h, p.w, 1).columns;
-    for (int64_t i = 0; i < p.h.taps; ++i)
-      for (int64_t j = 0; j < p.w.taps; ++j)
+    for (int64_t j = 0; j < p.w.taps; ++j)  // in the order of the planar tiles: the bits are theirs
+      for (int64_t i = 0; i < p.h.taps; ++i)
         offsets_.push_back((i * p.h.dilation * columns + j * p.w.dilation) * chunk_);
     const conv::FinishArgs& f = p.finish;
     const bool plain = !f.bias && !f.scale && !p.residual.defined() && f.activation == Activation::none;
@@ -224,6 +224,7 @@ bool masked_depthwise_fits(const CellMask& mask, const conv::Axis& h, const conv
 }
 
 void masked_depthwise(const MaskedDepthwise& problem) {
+  if (masked_planes_fit(problem)) return masked_planes(problem);
   const Nest nest(problem);
   parallel_for(nest.tasks(), [&](int64_t task, int) { nest.task(task); });
   if (!nest.clears_hidden()) clear_hidden(problem.y, problem.mask);

@@ -14,7 +14,7 @@ using namespace omniconv::OMNICONV_ISA_NS;
 
 template <int ROWS, int VECTORS, bool FULL>
 static OMNICONV_INLINE void pixel_tile(const PixelArgs& a, int64_t pixel, int64_t channel, int tail) {
-  constexpr int64_t kBlock = 256;  // terms of a chain: bounds the rounding of long sums
+  constexpr int64_t kBlock = 512;  // terms of a chain, as everywhere in dense convolution
   const float* x[ROWS];
   for (int i = 0; i < ROWS; ++i) x[i] = a.pixels[pixel + i] + channel;
   const float* w = a.w + channel;
