@@ -60,10 +60,11 @@ class Planes {
     const int64_t height = p_.h.in / p_.mask.rows, width = p_.w.in / p_.mask.columns;
     std::memset(strip, 0, size_t(floats_) * sizeof(float));
     const float* from = x_.data + n * x_.strides.n + channel * x_.strides.c;
-    for (int64_t i = std::max<int64_t>(0, -p_.h.lo); i < p_.h.in && i + p_.h.lo < rows_; ++i)
-      each_seen_run(p_.mask, n, i / height, width, [&](int64_t begin, int64_t end) {
+    for (int64_t row = 0; row < p_.mask.rows; ++row)
+      each_seen_run(p_.mask, n, row, width, [&](int64_t begin, int64_t end) {
         begin = std::max(begin, -p_.w.lo), end = std::min(end, columns_ - p_.w.lo);
-        if (begin < end)
+        const int64_t last = std::min((row + 1) * height, rows_ - p_.h.lo);
+        for (int64_t i = std::max(row * height, -p_.h.lo); begin < end && i < last; ++i)
           std::memcpy(strip + (i + p_.h.lo) * columns_ + p_.w.lo + begin, from + i * x_.strides.axis[1] + begin,
                       size_t(end - begin) * sizeof(float));
       });
@@ -87,11 +88,14 @@ class Planes {
     for (int64_t column = r.begin; column < r.end; column += a.lanes) {
       const int64_t v = std::min<int64_t>(conv::kMaxPlanarVectors, conv::ceil_div(r.end - column, k_.lanes));
       a.lanes = int(std::min(v * k_.lanes, r.end - column));
-      const conv::Cuts down(r.rows, std::min<int64_t>(k_.planar.rows[v], p_.h.taps));
+      // One vector wide, a tile needs more rows than it can share loads among: sums wait for one another.
+      const bool slides = v > 1;
+      const auto mode = slides ? conv::PlanarMode::rows_slide : conv::PlanarMode::rows_are_rows;
+      const conv::Cuts down(r.rows, slides ? std::min<int64_t>(k_.planar.rows[v], p_.h.taps) : k_.planar.rows[v]);
       for (int64_t i = 0, row = r.row; i < down.count; row += down.size(i++)) {
         a.x = strip + row * columns_ + column;
         a.c = plain_ ? y + row * y_.strides.axis[1] + column : sums;
-        k_.planar.tile[int(conv::PlanarMode::rows_slide)][v][down.size(i)](a);
+        k_.planar.tile[int(mode)][v][down.size(i)](a);
         if (!plain_) finish(r, row, down.size(i), column, a);
       }
     }
