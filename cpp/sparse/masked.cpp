@@ -23,8 +23,6 @@ namespace {
 using conv::Axis;
 using conv::Problem;
 
-constexpr int64_t kNominal = 64;  // cells for which an algorithm is chosen: its bits must not depend on their number
-
 // Blocks of so many bytes per batch: half of L2 for their sake, twice the weights so that those are read seldom.
 int64_t fits(int64_t bytes, const ConvDesc& desc) {
   int64_t weights = int64_t(sizeof(float));
@@ -78,13 +76,15 @@ TensorView block_view(float* data, int64_t count, int64_t channels, const Side (
 }
 int64_t block_floats(const Side (&s)[2], int64_t channels) { return s[0].extent * s[1].extent * channels; }
 
-// The convolution of `count` blocks, by the algorithm that is fastest for many.
-ConvPlan plan_blocks(const ConvDesc& desc, const Blocks& b, int64_t count) {
+// The convolution of `count` blocks, by the algorithm that is fastest for those of an image.
+ConvPlan plan_blocks(const ConvDesc& desc, const CellMask& mask, const Blocks& b, int64_t count) {
+  // Chosen for half of an image: bits must depend neither on how many images there are nor on what else is seen.
+  const int64_t nominal = std::clamp<int64_t>(mask.rows * mask.columns / 2, 1, 64);
   ConvDesc d = desc;
   d.activation = Activation::none;
   d.channels_last = true;
   d.weights_change = true;
-  d.x_shape = {kNominal, desc.x_shape[1], b.axis[0].in, b.axis[1].in};
+  d.x_shape = {nominal, desc.x_shape[1], b.axis[0].in, b.axis[1].in};
   for (size_t i = 0; i < 2; ++i) d.pad_lo[i] = b.axis[i].lo, d.pad_hi[i] = b.hi[i], d.output_padding[i] = b.rest[i];
   if (desc.algorithm == "auto") {
     double best = 0;
@@ -141,7 +141,7 @@ void convolve_blocks(const ConvDesc& desc, const CellMask& mask, const ConvOpera
   int64_t tasks = conv::ceil_div(count, fits((read + written) * int64_t(sizeof(float)), desc));
   tasks = conv::ceil_div(tasks, num_threads()) * num_threads();
   const int64_t each = conv::ceil_div(count, tasks);
-  ConvPlan plan = plan_blocks(desc, b, each);
+  ConvPlan plan = plan_blocks(desc, mask, b, each);
   plan.pack(o.b);
   AlignedBuffer room[2];
   const conv::FinishArgs finish = finish_of(desc, o, room);
@@ -175,7 +175,7 @@ void grad_weight_blocks(const ConvDesc& desc, const CellMask& mask, const ConvOp
   std::fill_n(sum, size, 0.0);
   const auto shape = desc.w_shape;
   const TensorView dw(static_cast<float*>(part.data()), {shape[0], shape[1], shape[2], shape[3]});
-  const ConvPlan plan = plan_blocks(desc, b, each);
+  const ConvPlan plan = plan_blocks(desc, mask, b, each);
   for (int64_t first = 0; first < count; first += each) {
     parallel_for(each, [&](int64_t i, int) {
       if (first + i < count) {
