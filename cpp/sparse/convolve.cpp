@@ -4,6 +4,7 @@
 // are multiplied six or so at a time, so no work is spent on absent pairs, nothing is gathered to memory, and one
 // thread owns an output from its first tap to its epilogue.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "conv/kernels.hpp"

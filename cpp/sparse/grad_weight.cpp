@@ -1,8 +1,9 @@
 // sparse/grad_weight.cpp -- gradient of the weights: per tap, a sum of outer products over its pairs
 //
-// A task is a tap times a run of tiles. Within a tile the rows of a tap, some 60 pairs of two rows, stay in L2 while
-// the register tiles pass over them. Each run has sums of its own, added in order in the end, so threads change
-// nothing.
+// A task is a tap times a run of tiles. Its pairs are copied, 128 at a time, to rows that are a line longer than a
+// multiple of four lines: where they lie, 64 channels begin in 16 of L1's 64 sets, and the register tiles, which pass
+// over them many times, found half of them gone. Each run has sums of its own, added in order in the end, so threads
+// change nothing.
 #include <algorithm>
 #include <cstring>
 
@@ -15,7 +16,9 @@ namespace omniconv {
 namespace sparse {
 namespace {
 
-constexpr int64_t kRun = 32;  // tiles: eight runs for a sweep of 125,000 sites
+constexpr int64_t kRun = 32;     // tiles: eight runs for a sweep of 125,000 sites
+constexpr int64_t kBatch = 128;  // pairs: a line of each and of the other row's panel are 24 KiB
+constexpr int64_t kLine = 16;    // floats
 
 struct Work {
   const SparseMap& map;
@@ -24,25 +27,62 @@ struct Work {
   int64_t x_step, g_step, in_channels, out_channels, c_row;
 };
 
-void add_run(const Work& w, int64_t tap, int64_t first, int64_t last, float* sums) {
-  const float* a[SparseMap::kTile];
-  const float* b[SparseMap::kTile];
-  const int64_t panel = 2 * w.kernel.lanes;
-  for (int64_t tile = first; tile < last; ++tile) {
-    const SparseMap::Tile& t = w.map.tiles()[size_t(tile)];
-    const int32_t begin = t.begin[size_t(tap)], pairs = t.begin[size_t(tap) + 1] - begin;
-    for (int32_t p = 0; p < pairs; ++p) {
-      const SparseMap::Pair pair = t.pairs[size_t(begin + p)];
-      a[p] = w.x + pair.in * w.x_step;
-      b[p] = w.g + w.map.out_row(tile, pair.out) * w.g_step;
-    }
-    if (pairs == 0) continue;
-    for (int64_t j = 0; j < w.out_channels; j += panel) {
-      const int64_t lanes = std::min(panel, w.out_channels - j);
-      w.kernel.outer[lanes > w.kernel.lanes ? 2 : 1](
-          {a, b, pairs, 0, j, sums + j, w.c_row, int(w.in_channels), int(lanes)});
+int64_t padded(int64_t channels) { return (channels + 4 * kLine - 1) / (4 * kLine) * (4 * kLine) + kLine; }
+
+class Batch {
+ public:
+  Batch(const Work& w, float* sums)
+      : w_(w),
+        sums_(sums),
+        a_step_(padded(w.in_channels)),
+        b_step_(padded(w.out_channels)),
+        scratch_(size_t(kBatch * (a_step_ + b_step_)) * sizeof(float)) {
+    for (int64_t p = 0; p < kBatch; ++p) {
+      a_[p] = static_cast<float*>(scratch_.data()) + p * a_step_;
+      b_[p] = static_cast<float*>(scratch_.data()) + kBatch * a_step_ + p * b_step_;
     }
   }
+  void add(const float* x, const float* g) {
+    std::memcpy(a_[count_], x, size_t(w_.in_channels) * sizeof(float));
+    std::memcpy(b_[count_], g, size_t(w_.out_channels) * sizeof(float));
+    if (++count_ == kBatch) flush();
+  }
+  void flush() {
+    const int64_t panel = 2 * w_.kernel.lanes;
+    for (int64_t j = 0; count_ > 0 && j < w_.out_channels; j += panel) {
+      const int64_t lanes = std::min(panel, w_.out_channels - j);
+      w_.kernel.outer[lanes > w_.kernel.lanes ? 2 : 1](
+          {a_, b_, count_, 0, j, sums_ + j, w_.c_row, int(w_.in_channels), int(lanes)});
+    }
+    count_ = 0;
+  }
+
+ private:
+  const Work& w_;
+  float* sums_;
+  int64_t a_step_, b_step_, count_ = 0;
+  ScopedWorkspace scratch_;
+  float *a_[kBatch], *b_[kBatch];
+};
+
+void fetch(const float* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += kLine) __builtin_prefetch(row + c);
+}
+
+void add_run(const Work& w, int64_t tap, int64_t first, int64_t last, float* sums) {
+  constexpr int32_t kAhead = 8;  // pairs; of a run, rows come from L3
+  Batch batch(w, sums);
+  for (int64_t tile = first; tile < last; ++tile) {
+    const SparseMap::Tile& t = w.map.tiles()[size_t(tile)];
+    const int32_t end = t.begin[size_t(tap) + 1];
+    const auto x = [&](int32_t p) { return w.x + t.pairs[size_t(p)].in * w.x_step; };
+    const auto g = [&](int32_t p) { return w.g + w.map.out_row(tile, t.pairs[size_t(p)].out) * w.g_step; };
+    for (int32_t p = t.begin[size_t(tap)]; p < end; ++p) {
+      if (p + kAhead < end) fetch(x(p + kAhead), w.in_channels), fetch(g(p + kAhead), w.out_channels);
+      batch.add(x(p), g(p));
+    }
+  }
+  batch.flush();
 }
 
 void add_group(const Work& w, int64_t group, const Sizes& s, const TensorView& dw) {

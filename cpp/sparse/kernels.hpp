@@ -63,6 +63,18 @@ struct SpmmArgs {
   int64_t y_step, width, rows, first, last;
 };
 
+// to[p][c] = sum_t w[t * w_tap + c] pixels[p][offsets[t] + c] for p < count and c < channels; what is read is read up
+// to two vectors past the last channel.
+struct PixelArgs {
+  const float* const* pixels;
+  float* const* to;
+  int64_t count;
+  const int64_t* offsets;
+  int64_t taps;
+  const float* w;
+  int64_t w_tap, channels;
+};
+
 struct Kernels {
   int lanes;                           // floats per vector
   int rows;                            // of the largest outer tile
@@ -70,6 +82,7 @@ struct Kernels {
   void (*outer[3])(const OuterArgs&);  // likewise; only the last vector may be partial
   void (*match_lines)(const LineArgs&);
   void (*spmm)(const SpmmArgs&);
+  void (*pixels)(const PixelArgs&);
 };
 
 const Kernels& kernels();  // of the current ISA

@@ -9,6 +9,7 @@
 #include "simd/vec.hpp"
 #include "sparse/kernels.hpp"
 #include "sparse/lines.inl.hpp"
+#include "sparse/pixels.inl.hpp"
 #include "sparse/rows.inl.hpp"
 
 namespace omniconv::sparse {
@@ -40,18 +41,19 @@ static OMNICONV_INLINE void multiply(const TileArgs& args, int64_t p) {
     }
 }
 
-// What is left below ROWS goes in halves: two calls at most twice as long as one would be, for a quarter of the code.
 template <int ROWS, int VECTORS>
 static OMNICONV_INLINE void multiply_rest(const TileArgs& args, int64_t p) {
   if constexpr (ROWS > 0) {
-    for (; p + ROWS <= args.pairs; p += ROWS) multiply<ROWS, VECTORS>(args, p);
-    multiply_rest<ROWS / 2, VECTORS>(args, p);
+    if (p + ROWS == args.pairs) return multiply<ROWS, VECTORS>(args, p);
+    multiply_rest<ROWS - 1, VECTORS>(args, p);
   }
 }
 
 template <int ROWS, int VECTORS>
 static void tile(const TileArgs& args) {
-  multiply_rest<ROWS, VECTORS>(args, 0);
+  int64_t p = 0;
+  for (; p + ROWS <= args.pairs; p += ROWS) multiply<ROWS, VECTORS>(args, p);
+  multiply_rest<ROWS - 1, VECTORS>(args, p);
 }
 
 template <int ROWS, int VECTORS, bool FULL>
@@ -82,7 +84,7 @@ template <int ROWS, int VECTORS, bool FULL>
 static OMNICONV_INLINE void accumulate_rest(const OuterArgs& args, int row) {
   if constexpr (ROWS > 0) {
     for (; row + ROWS <= args.rows; row += ROWS) accumulate<ROWS, VECTORS, FULL>(args, row);
-    accumulate_rest<ROWS / 2, VECTORS, FULL>(args, row);
+    accumulate_rest<ROWS - (ROWS > 4 ? 2 : 1), VECTORS, FULL>(args, row);
   }
 }
 
@@ -97,8 +99,9 @@ static void outer(const OuterArgs& args) {
 template <int ROWS>
 static constexpr Kernels make_kernels() {
   static_assert(ROWS <= kMaxRows);
-  return {kWidth,      ROWS, {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>},
-          match_lines, spmm};
+  return {
+      kWidth, ROWS,  {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}, match_lines,
+      spmm,   pixels};
 }
 
 }  // namespace OMNICONV_ISA_NS

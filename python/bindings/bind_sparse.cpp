@@ -4,6 +4,7 @@
 
 #include "arrays.hpp"
 #include "omniconv/conv.hpp"
+#include "omniconv/masked.hpp"
 #include "omniconv/sparse.hpp"
 #include "omniconv/spikes.hpp"
 
@@ -114,6 +115,19 @@ void pool_grad(const SparseMap& map, const SparseMap& adjoint, const std::string
   const SparsePool how = parse_pool(mode);
   nb::gil_scoped_release release;
   sparse_pool_grad(map, adjoint, how, x_array.view(), g.view(), dx.view());
+}
+
+void masked(const ConvDesc& desc, const nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>& mask,
+            nb::handle a, nb::handle b, nb::handle out, nb::handle bias, nb::handle scale, nb::handle residual,
+            bool channels_last) {
+  const bool grad_weight = desc.op == ConvOp::grad_weight;
+  const Input a_(a, desc.op == ConvOp::forward ? "x" : "grad", channels_last),
+      b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last), bias_(bias, "bias"), scale_(scale, "scale"),
+      residual_(residual, "residual", channels_last);
+  const Output out_(out, "out", !grad_weight && channels_last);
+  const CellMask cells{mask.data(), int64_t(mask.shape(0)), int64_t(mask.shape(1)), int64_t(mask.shape(2))};
+  nb::gil_scoped_release release;
+  masked_convolve(desc, cells, {a_.view(), b_.view(), out_.view(), bias_.view(), scale_.view(), residual_.view()});
 }
 
 // ---- spikes ------------------------------------------------------------------------------------------------------
@@ -242,6 +256,8 @@ void bind_sparse(nb::module_& m) {
   m.def("sparse_pool", &pool, nb::arg("map"), nb::arg("mode"), nb::arg("features"), nb::arg("out"));
   m.def("sparse_pool_grad", &pool_grad, nb::arg("map"), nb::arg("adjoint"), nb::arg("mode"), nb::arg("features"),
         nb::arg("grad"), nb::arg("out"));
+  m.def("masked_conv", &masked, nb::arg("desc"), nb::arg("mask"), nb::arg("a"), nb::arg("b"), nb::arg("out"),
+        nb::arg("bias").none(), nb::arg("scale").none(), nb::arg("residual").none(), nb::arg("channels_last"));
   m.def("spmm", &multiply, nb::arg("indptr"), nb::arg("indices"), nb::arg("factors"), nb::arg("columns"), nb::arg("x"),
         nb::arg("bias").none(), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
 }

@@ -135,3 +135,26 @@ def test_sites_of_any_order_are_sorted():
     coords = sites(np.random.default_rng(1), (50, 60, 70), 3000, 3) - np.int32([0, 20, 30, 40])
     order = sparse.SparseTensor(coords, np.zeros((3000, 1), np.float32)).sites.order()
     assert coords[order].tolist() == sorted(coords.tolist())
+
+
+def test_limits_of_keys_and_int32():
+    low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    ones = np.ones((2, 1), np.float32)
+    corners = sparse.SparseTensor([[0, low, low], [0, high, high]], ones)  # 64 bits, and the ends do not meet
+    assert sparse.conv(corners, np.ones((1, 1, 3, 3), np.float32)).features.tolist() == [[1], [1]]
+    with pytest.raises(NotImplementedError, match="65 bits"):
+        sparse.SparseTensor([[0, low, low], [1, high, high]], ones)
+    last = sparse.SparseTensor([[0, high]], ones[:1])
+    with pytest.raises(NotImplementedError, match="int32"):
+        sparse.plan(last, 3, mode="strided", padding=1)
+
+
+def test_nothing_at_all():
+    none = sparse.SparseTensor(np.zeros((0, 3), np.int32), np.zeros((0, 2), np.float32), (6, 4), 2)
+    w = np.ones((5, 2, 3, 3), np.float32)
+    assert sparse.conv(none, w).features.shape == (0, 5)
+    assert sparse.conv(none, w, mode="strided", stride=2, padding=1).dense().shape == (2, 5, 3, 2)
+    assert not sparse.conv_grad_weight(np.zeros((0, 5), np.float32), none.features, w.shape, sparse.plan(none)).any()
+    assert sparse.spmm(sparse.Graph([0], np.zeros(0, int), columns=3), np.ones((3, 2), np.float32)).shape == (0, 2)
+    with pytest.raises(ValueError, match="channels"):
+        sparse.conv(sparse.SparseTensor([[0, 5]], np.ones((1, 0), np.float32)), np.ones((1, 0, 3), np.float32))

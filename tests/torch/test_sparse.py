@@ -106,3 +106,39 @@ def test_neurons_over_time_have_gradients():
         s = 1 / (1 + np.exp(-alpha / 2))
         slope = alpha * s * (1 - s) if surrogate == "sigmoid" else alpha / 2 / (1 + (np.pi / 4 * alpha) ** 2)
         assert off.grad.item() == pytest.approx(slope / 2)
+
+
+@pytest.mark.parametrize("mode", ["max", "avg", "sum"])
+def test_pooling_and_what_is_put_together(mode):
+    rng = np.random.default_rng(2)
+    a, b = (
+        sparse.SparseTensor(sites(rng, (5, 4, 4), 30), rng.standard_normal((30, 3), np.float32), (5, 4, 4))
+        for _ in range(2)
+    )
+    points = rng.uniform(0, 4, (9, 3))
+
+    def run(module, x, y):
+        u, v = a.replace(x), b.replace(y)
+        joined = module.add(module.cat([u, u]), module.cat([v, v]))
+        pooled = module.pool(joined, 2, mode=mode)
+        return module.interpolate(pooled, points, 2.0).sum() + (module.global_pool(pooled, mode)[0, :3] ** 2).sum()
+
+    x, y = (torch.from_numpy(t.features).requires_grad_() for t in (a, b))
+    value = run(torch_sparse, x, y)
+    assert np.isclose(value.item(), run(sparse, a.features, b.features), rtol=1e-5)
+    value.backward()
+    for which, grad in ((0, x.grad.numpy()), (1, y.grad.numpy())):
+        direction = rng.standard_normal(grad.shape).astype(np.float32)
+        ends = []
+        for step in (1e-3, -1e-3):
+            moved = [a.features, b.features]
+            moved[which] = moved[which] + np.float32(step) * direction
+            ends.append(float(run(sparse, *moved)))
+        assert np.isclose((ends[0] - ends[1]) / 2e-3, (grad * direction).sum(), rtol=0.03, atol=0.02)
+
+
+def test_same_sites_add_without_a_map():
+    st = sparse.SparseTensor([[0, 1], [0, 3]], torch.ones(2, 1, requires_grad=True))
+    assert torch_sparse.add(st, st).features.tolist() == [[2], [2]]
+    with pytest.raises(ValueError, match="mode"):
+        torch_sparse.global_pool(st, "median")

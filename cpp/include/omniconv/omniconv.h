@@ -191,6 +191,49 @@ OMNICONV_API void omniconv_fft_conv_plan_destroy(omniconv_fft_conv_plan* plan); 
 OMNICONV_API omniconv_status omniconv_fft_conv_plan_run(const omniconv_fft_conv_plan* plan,
                                                         const omniconv_fft_conv_arrays* arrays);
 
+// ---- sparse convolution ---------------------------------------------------------------------------------------------
+//
+//   out[o, co] = activation(scale[co] * sum over pairs (i, o) under tap t of w[co, ci, t] x[i, ci] + bias[co] +
+//   residual)
+// with rows of features for sites (batch, x_1 .. x_D), D from 1 to 4; see omniconv/sparse.hpp. A map, made of the sites
+// and the window, holds the pairs; it may serve many layers and threads.
+
+// Per axis. Tap t of output o reads the input i = stride * o + dilation * t - padding. Axes past D are not looked at.
+typedef struct omniconv_sparse_window {
+  int64_t kernel[4], stride[4], padding[4], dilation[4];
+} omniconv_sparse_window;
+
+typedef struct omniconv_sparse_map omniconv_sparse_map;
+
+// coords: int32 [rows, 1 + D], no site twice. mode: "subm", outputs at the sites of the input, stride 1; "strided", at
+// all sites that a tap reaches; "transposed", at those that the transposed convolution reaches.
+OMNICONV_API omniconv_status omniconv_sparse_map_create(const DLTensor* coords, const char* mode,
+                                                        const omniconv_sparse_window* window,
+                                                        omniconv_sparse_map** map);
+// Input and output exchanged, taps as they are: for the way back from a strided convolution, and for the gradient of x,
+// which is omniconv_sparse_conv() of that of out by it, the weight's first two axes exchanged within each group.
+OMNICONV_API omniconv_status omniconv_sparse_map_inverse(const omniconv_sparse_map* map, omniconv_sparse_map** inverse);
+OMNICONV_API void omniconv_sparse_map_destroy(omniconv_sparse_map* map);  // NULL is fine
+
+// Any of the three may be NULL. coords: room for out_rows * (1 + D) values.
+OMNICONV_API omniconv_status omniconv_sparse_map_sizes(const omniconv_sparse_map* map, int64_t* out_rows, int64_t* taps,
+                                                       int64_t* pairs);
+OMNICONV_API omniconv_status omniconv_sparse_map_out_coords(const omniconv_sparse_map* map, int32_t* coords);
+
+// x [rows, Ci], weight [Co, Ci / groups, taps], taps row-major over the axes; out and residual [out_rows, Co], bias and
+// scale [Co]. bias, scale, residual and activation may be NULL.
+OMNICONV_API omniconv_status omniconv_sparse_conv(const omniconv_sparse_map* map, const DLTensor* x,
+                                                  const DLTensor* weight, int64_t groups, const DLTensor* bias,
+                                                  const DLTensor* scale, const DLTensor* residual,
+                                                  const char* activation, float negative_slope, const DLTensor* out);
+OMNICONV_API omniconv_status omniconv_sparse_conv_grad_weight(const omniconv_sparse_map* map, const DLTensor* x,
+                                                              const DLTensor* grad, int64_t groups,
+                                                              const DLTensor* out);
+
+// mode: "max", "sum" or "avg", over the sites that are there; float32.
+OMNICONV_API omniconv_status omniconv_sparse_pool(const omniconv_sparse_map* map, const char* mode, const DLTensor* x,
+                                                  const DLTensor* out);
+
 // ---- modified Bessel functions ------------------------------------------------------------------------------------
 
 // function: "log_iv", "log_kv", "log_ive", "log_kve", "iv_ratio", "iv_ratioc", "kv_ratio", "iv_ratio_dx", "log_iv_grad"

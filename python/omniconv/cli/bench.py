@@ -410,14 +410,14 @@ def fft(
 @app.command("sparse")
 def sparse(
     beams: Annotated[int, typer.Option(min=1, help="Beams of the synthetic LiDAR, each of 3600 points.")] = 64,
-    voxel: Annotated[float, typer.Option(min=0.001, help="Size of a voxel in metres.")] = 0.08,
+    voxel: Annotated[float, typer.Option(min=0.001, help="Size of a voxel in metres.")] = 0.1,
     channels: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times. 16, 32, 64.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
     repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
     budget: Annotated[float, typer.Option(min=0.0, help="Seconds per problem.")] = 3.0,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
 ) -> None:
-    """Race sparse convolution and graphs beside PyTorch and SciPy."""
+    """Race sparse and masked convolution and graphs beside their peers."""
     try:
         _writable(json, "json")
         if threads is not None:

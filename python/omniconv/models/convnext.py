@@ -41,12 +41,17 @@ class Block(nn.Module):
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.gamma = nn.Parameter(channels, fill=layer_scale) if layer_scale else None
 
-    def forward(self, x: Any) -> Any:
-        """X [N, C, H, W]."""
-        y = self.norm(nn.functional.channels_last(self.dwconv(x)))
-        y = self.pwconv1(y, activation="gelu")
-        y = self.pwconv2(y, gamma=self.gamma, residual=nn.functional.channels_last(x))
-        return nn.functional.channels_first(y)
+    def forward(self, x: Any, seen: Any = None) -> Any:
+        """X [N, C, H, W]; where cells that are `seen` are given, what is hidden stays as it is."""
+        y = nn.functional.channels_last(self.dwconv(x, seen=seen))
+        shortcut = nn.functional.channels_last(x)
+        if seen is not None:
+            return nn.functional.channels_first(nn.on_seen_pixels(self._pointwise, y, shortcut, seen))
+        return nn.functional.channels_first(self._pointwise(y, shortcut))
+
+    def _pointwise(self, y: Any, shortcut: Any) -> Any:
+        y = self.pwconv1(self.norm(y), activation="gelu")
+        return self.pwconv2(y, gamma=self.gamma, residual=shortcut)
 
     def _fold(self) -> None:
         if self.gamma is not None:

@@ -6,7 +6,7 @@ The stride of a bottleneck is on its 3x3 convolution. Names of parameters are to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omniconv import nn
@@ -45,15 +45,13 @@ class Block(nn.Module):
         if stride != 1 or ci != co:
             self.downsample = nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm(co))
 
-    def forward(self, x: Any, keep: Callable[[Any], Any] = lambda y: y) -> Any:
-        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]; `keep` may mask every map on the way."""
-        shortcut = x if self.downsample is None else keep(self.downsample[0](x, norm=self.downsample[1]))
+    def forward(self, x: Any, seen: Any = None) -> Any:
+        """X [N, Ci, H, W] to [N, Co, H / stride, W / stride]; of the cells that are `seen`, where that is given."""
+        shortcut = x if self.downsample is None else self.downsample[0](x, norm=self.downsample[1], seen=seen)
         for i in range(1, self.count):
-            x = keep(getattr(self, f"conv{i}")(x, norm=getattr(self, f"bn{i}"), activation="relu"))
-        last = self.count
-        return keep(
-            getattr(self, f"conv{last}")(x, norm=getattr(self, f"bn{last}"), residual=shortcut, activation="relu")
-        )
+            x = getattr(self, f"conv{i}")(x, norm=getattr(self, f"bn{i}"), activation="relu", seen=seen)
+        conv, norm = getattr(self, f"conv{self.count}"), getattr(self, f"bn{self.count}")
+        return conv(x, norm=norm, residual=shortcut, activation="relu", seen=seen)
 
     def _fold(self) -> None:
         for i in range(1, self.count + 1):

@@ -1,8 +1,8 @@
 """SparK: Tian et al., "Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling",
 arXiv:2301.03580.
 
-Names are the repository's; those of the encoder below "sparse_encoder.sp_cnn." are the encoder's own. Sparse
-convolution is computed densely and masked after each convolution, as there.
+Names are the repository's; those of the encoder below "sparse_encoder.sp_cnn." are the encoder's own. There the encoder
+computes densely and masks after each convolution; here hidden cells are skipped.
 """
 
 from __future__ import annotations
@@ -44,11 +44,6 @@ class UpBlock(nn.Module):
         """X [N, Ci, H, W] to [N, Co, 2 H, 2 W]."""
         y = self.conv["0"](self.up_sample(x), norm=self.conv["1"], activation="relu6")
         return self.conv["3"](y, norm=self.conv["4"])
-
-
-def spread(mask: Any, size: Sequence[int]) -> Any:
-    """A mask of cells [N, 1, f, f] for a map of a size that is a multiple of f."""
-    return nn.resize(mask, tuple(size), mode="nearest")
 
 
 @register(VARIANTS, paper="arXiv:2301.03580")
@@ -119,26 +114,22 @@ class SparK(Model):
 
     def _encoded(self, x: Any, mask: Any) -> list[Any]:
         """The four maps of the visible cells, zero elsewhere."""
-
-        def keep(y: Any) -> Any:
-            return y * spread(mask, y.shape[2:])
-
         net, maps = self.sparse_encoder["sp_cnn"], []
-        x = keep(x)
         if self.encoder == "resnet":
-            x = keep(net.conv1(x, norm=net.bn1, activation="relu"))
-            x = keep(nn.max_pool(x, 3, 2, 1))
+            x = net.conv1(x, norm=net.bn1, activation="relu", seen=mask)
+            x = nn.masked_max_pool(x, mask, 3, 2, 1)  # of what relu has left, so that zeros change nothing
             for stage in range(1, 5):
                 blocks = getattr(net, f"layer{stage}")
                 for i in range(len(blocks)):
-                    x = blocks[i](x, keep)
+                    x = blocks[i](x, mask)
                 maps.append(x)
             return maps
-        # Between the 7x7 kernels nothing reaches beyond its cell, so it is enough to mask before each of them.
+        # Between the 7x7 kernels nothing reaches beyond its cell.
+        x = nn.hidden(x, mask)
         for between, stage in zip(net.downsample_layers, net.stages, strict=True):
-            x = keep(between(x))
+            x = nn.hidden(between(x), mask)
             for i in range(len(stage)):
-                x = keep(stage[i](x))
+                x = stage[i](x, mask)
             maps.append(x)
         return maps
 
@@ -157,8 +148,7 @@ class SparK(Model):
         for k, block in enumerate(blocks):
             if k < len(maps):
                 seen = maps[-1 - k]
-                at = spread(mask, seen.shape[2:]) > 0
-                dense = xp.where(at, self.densify_norms[k](seen), tokens[k])
+                dense = xp.where(nn.seen_pixels(mask, seen), self.densify_norms[k](seen), tokens[k])
                 dense = found[f"to_dec{k}"] = self.densify_projs[k](dense)
                 y = dense if y is None else y + dense
             y = block(y)

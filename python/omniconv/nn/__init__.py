@@ -6,6 +6,8 @@ from omniconv.nn.attention import __all__ as _attention_all
 from omniconv.nn.layers import *  # noqa: F403
 from omniconv.nn.layers import __all__ as _layers_all
 from omniconv.nn.loading import load_state_dict, read_state, save_state
+from omniconv.nn.masked import *  # noqa: F403
+from omniconv.nn.masked import __all__ as _masked_all
 from omniconv.nn.module import *  # noqa: F403
 from omniconv.nn.module import __all__ as _module_all
 from omniconv.nn.orthogonality import *  # noqa: F403
@@ -22,5 +24,5 @@ from omniconv.nn.windows import __all__ as _windows_all
 __all__ = [
     "Scaled", "complex", "scale", *_orthogonality_all, *_tokens_all, *_windows_all,
     "Cost", "Summary", "functional", "load_state_dict", "read_state", "save_state", "summary",
-    *_attention_all, *_layers_all, *_module_all, *_pooling_all,
+    *_attention_all, *_layers_all, *_masked_all, *_module_all, *_pooling_all,
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 import omniconv
 from omniconv.nn import functional as F
 from omniconv.nn.arrays import by_numpy, pair
+from omniconv.nn.masked import masked_conv2d
 from omniconv.nn.module import Identity, Module, Parameter
 from omniconv.nn.summary import note, watched
 
@@ -141,7 +142,8 @@ class Conv(_Product):
     """A convolution, with the arguments of ``torch.nn.Conv2d``; `kernel` has one number for each spatial axis.
 
     A call may carry what follows, which then costs no pass over memory of its own:
-    ``activation(gamma * norm(conv + bias) + residual)``.
+    ``activation(gamma * norm(conv + bias) + residual)``. Of images, it may tell which cells are `seen`: see
+    `masked_conv2d`.
     """
 
     def __init__(
@@ -164,10 +166,14 @@ class Conv(_Product):
 
     def forward(
         self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
-        activation: str | None = None,
+        activation: str | None = None, seen: Any = None,
     ) -> Any:  # fmt: skip
         """X [N, Ci, ...] to [N, Co, ...]."""
         norm = None if isinstance(norm, Identity) else norm
+        if seen is not None:
+            scale, bias = self._epilogue(norm, gamma)
+            epilogue = {"scale": scale, "residual": residual, "activation": activation}
+            return masked_conv2d(x, self.weight, seen, bias, **epilogue, **self.options)
         if by_numpy(x) and isinstance(self.weight, np.ndarray):
             options = self.options | {"activation": activation}
             return self._planned(x, norm, gamma, options, self.weight)(x, residual=residual)

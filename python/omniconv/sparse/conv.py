@@ -179,8 +179,9 @@ def weight_view(weight: np.ndarray, layout: str, dims: int) -> tuple[np.ndarray,
     if layout == "taps":
         return weight.transpose(2, 1, 0), None
     if layout == "spconv":
-        return weight.reshape(weight.shape[0], -1, weight.shape[-1]).transpose(0, 2, 1), weight.shape[1:-1]
-    return weight.reshape(*weight.shape[:2], -1), weight.shape[2:]
+        taps = math.prod(weight.shape[1:-1])
+        return weight.reshape(weight.shape[0], taps, weight.shape[-1]).transpose(0, 2, 1), weight.shape[1:-1]
+    return weight.reshape(*weight.shape[:2], math.prod(weight.shape[2:])), weight.shape[2:]
 
 
 def plan_for(

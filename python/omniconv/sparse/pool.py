@@ -80,34 +80,54 @@ def global_pool(st: SparseTensor, mode: str = "avg") -> Any:
     return like_numpy(out, like)
 
 
-def _same_sites(tensors: Sequence[SparseTensor], name: str) -> None:
+def same_sites(tensors: Sequence[SparseTensor]) -> None:
+    """ValueError unless there are tensors, all of the same sites in one order."""
+    if not tensors:
+        raise ValueError("tensors is empty; expected is one at least")
     first = tensors[0]
     for i, t in enumerate(tensors[1:], 1):
         if t.sites is not first.sites and not np.array_equal(t.coords, first.coords):
-            raise ValueError(f"{name}[{i}] has other sites than {name}[0], or in another order")
+            raise ValueError(f"tensors[{i}] has other sites than tensors[0], or in another order")
 
 
 def cat(tensors: Sequence[SparseTensor]) -> SparseTensor:
     """Channels of tensors of the same sites, one after the other."""
-    if not tensors:
-        raise ValueError("tensors is empty; expected is one at least")
-    _same_sites(tensors, "tensors")
+    same_sites(tensors)
     like = describe(tensors[0].features, "features")
     joined = np.concatenate([np.asarray(export(t.features, "features")) for t in tensors], 1)
     return tensors[0].replace(like_numpy(joined, like))
 
 
-def add(a: SparseTensor, b: SparseTensor) -> SparseTensor:
-    """The sum, at the sites of either, a tensor being zero off its own; as `a` lists them where both have the same."""
+def union(a: SparseTensor, b: SparseTensor) -> tuple[SparseTensor, np.ndarray] | None:
+    """The sites of either, in lexicographic order, with features of no channel, and the row there of each row of a and
+    then of b; None where both have the same sites.
+    """
     if a.sites is b.sites or np.array_equal(a.coords, b.coords):
-        return a.replace(a.features + b.features)
+        return None
     if a.spatial_shape != b.spatial_shape or a.dims != b.dims:
         raise ValueError(f"b has the spatial shape {b.spatial_shape}, and a has {a.spatial_shape}")
-    like = describe(a.features, "a")
-    rows = np.concatenate([np.asarray(export(t.features, "features")) for t in (a, b)])
-    batch = max(a.batch_size, b.batch_size)
     coords = np.concatenate([a.coords, b.coords])
-    return SparseTensor(coords, like_numpy(rows, like), a.spatial_shape, batch, on_duplicate="sum")
+    all_sites = _core.sparse_sites(coords)
+    order, starts = all_sites.order(), all_sites.starts()
+    rows = np.empty(len(coords), dtype=np.int64)
+    rows[order] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    empty = np.empty((len(starts) - 1, 0), np.float32)
+    batch = max(a.batch_size, b.batch_size)
+    return SparseTensor(coords[order[starts[:-1]]], empty, a.spatial_shape, batch), rows
+
+
+def add(a: SparseTensor, b: SparseTensor) -> SparseTensor:
+    """The sum, at the sites of either, a tensor being zero off its own; as `a` lists them where both have the same."""
+    joined = union(a, b)
+    if joined is None:
+        return a.replace(a.features + b.features)
+    made, rows = joined
+    like = describe(a.features, "a")
+    parts = [np.asarray(export(t.features, "features")) for t in (a, b)]
+    sums = np.zeros((len(made), like.shape[1]), dtype=like.dtype)
+    sums[rows[: len(a)]] = parts[0]
+    sums[rows[len(a) :]] += parts[1]  # the rows of one tensor are distinct
+    return made.replace(like_numpy(sums, like))
 
 
 def prune(st: SparseTensor, mask: Any) -> SparseTensor:

@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
 
 from omniconv.torch import dfp16, sparse, special
 from omniconv.torch.fft import FlashDepthWiseConv1d, FlashFFTConv, fft_conv, fft_conv2d
+from omniconv.torch.masked import masked_conv2d
 from omniconv.torch.nn import (
     Conv1d,
     Conv2d,
@@ -42,6 +43,7 @@ __all__ = [
     "dfp16",
     "fft_conv",
     "fft_conv2d",
+    "masked_conv2d",
     "replace",
     "sparse",
     "special",

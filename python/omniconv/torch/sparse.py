@@ -1,5 +1,5 @@
-"""Sparse operations inside autograd: `conv` of sparse tensors whose features are torch tensors, `spmm` of graphs, and
-neurons whose spikes have gradients.
+"""Sparse operations inside autograd: those of `omniconv.sparse` on tensors whose features are torch tensors, and neurons
+whose spikes have gradients.
 
 Plans and graphs are objects of Python, so these are autograd functions and no registered ops: ``torch.compile`` breaks
 its graph here.
@@ -7,20 +7,26 @@ its graph here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from omniconv.sparse import Graph, SparsePlan, SparseTensor
+from omniconv.sparse import Graph, SparsePlan, SparseTensor, interpolation
 from omniconv.sparse import conv as _conv
 from omniconv.sparse import conv_grad_input as _grad_input
 from omniconv.sparse import conv_grad_weight as _grad_weight
 from omniconv.sparse import ilif as _ilif
+from omniconv.sparse import plan as _plan
+from omniconv.sparse import pool as _pool
+from omniconv.sparse import pool_grad as _pool_grad
 from omniconv.sparse import spmm as _spmm
 from omniconv.sparse.conv import plan_for, tensor_of, weight_view
+from omniconv.sparse.pool import same_sites, union
 
-__all__ = ["conv", "ilif", "lif", "spmm"]
+__all__ = ["add", "cat", "conv", "global_pool", "ilif", "interpolate", "lif", "pool", "spmm"]
 
 
 class _Convolution(torch.autograd.Function):
@@ -192,3 +198,68 @@ def lif(
         fired = spikes[-1].detach() if detach_reset else spikes[-1]
         v = h - threshold * fired if v_reset is None else rest * fired + h * (1 - fired)
     return torch.stack(spikes)
+
+
+class _Pooling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, st: SparseTensor, plan: SparsePlan, mode: str) -> Tensor:
+        ctx.save_for_backward(features)
+        ctx.plan, ctx.mode = plan, mode
+        return _pool(st.replace(features.detach()), plan=plan, mode=mode).features
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        (features,) = ctx.saved_tensors
+        return _pool_grad(grad.contiguous(), features.detach(), ctx.plan, mode=ctx.mode), None, None, None
+
+
+def pool(
+    st: SparseTensor, kernel_size: Any = 2, stride: Any = None, *, mode: str = "max", padding: Any = 0,
+    dilation: Any = 1, plan: SparsePlan | None = None,
+) -> SparseTensor:  # fmt: skip
+    """`omniconv.sparse.pool` with gradients of the features, of first order."""
+    if plan is None:
+        step = kernel_size if stride is None else stride
+        plan = _plan(st, kernel_size, step, "strided", padding=padding, dilation=dilation)
+    return tensor_of(plan, _Pooling.apply(st.features, st, plan, mode), st.batch_size)
+
+
+def interpolate(st: SparseTensor, points: Any, voxel_size: Any = 1.0, **how: Any) -> Tensor:
+    """`omniconv.sparse.interpolate` with gradients of the features, of any order; the points are constants."""
+    return spmm(interpolation(st, points, voxel_size, **how), st.features)
+
+
+def cat(tensors: Sequence[SparseTensor]) -> SparseTensor:
+    """`omniconv.sparse.cat` with gradients of any order."""
+    same_sites(tensors)
+    return tensors[0].replace(torch.cat([t.features for t in tensors], 1))
+
+
+def add(a: SparseTensor, b: SparseTensor) -> SparseTensor:
+    """`omniconv.sparse.add` with gradients of any order."""
+    joined = union(a, b)
+    if joined is None:
+        return a.replace(a.features + b.features)
+    made, rows = joined
+    at = torch.from_numpy(rows)
+    empty = a.features.new_zeros((len(made), a.features.shape[1]))
+    features = empty.index_add(0, at[: len(a)], a.features).index_add(0, at[len(a) :], b.features)
+    return made.replace(features)
+
+
+def global_pool(st: SparseTensor, mode: str = "avg") -> Tensor:
+    """`omniconv.sparse.global_pool` with gradients of any order; a shared maximum shares its gradient."""
+    if mode not in ("avg", "sum", "max"):
+        raise ValueError(f"mode is {mode!r}; allowed are 'avg', 'sum', 'max'")
+    order = st.sites.order()
+    batches = torch.from_numpy(st.coords[order, 0].astype(np.int64))
+    rows = st.features[torch.from_numpy(order.astype(np.int64))]
+    shape = (st.batch_size, rows.shape[1])
+    if mode == "max":
+        at = batches[:, None].expand_as(rows)
+        return rows.new_zeros(shape).scatter_reduce(0, at, rows, "amax", include_self=False)
+    sums = torch.zeros(shape, dtype=torch.float64).index_add(0, batches, rows.double())
+    if mode == "avg":
+        sums = sums / torch.bincount(batches, minlength=st.batch_size).clamp(min=1)[:, None]
+    return sums.to(rows.dtype)
