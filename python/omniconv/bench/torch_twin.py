@@ -1,0 +1,166 @@
+"""A model of `omniconv.models` as PyTorch would write it: the same parameters, every operation one of PyTorch's own.
+
+The model runs once on traced tensors, with the operations of `omniconv.nn` replaced by those of
+``torch.nn.functional``; what is recorded is a graph of ATen operations, for eager PyTorch, ``torch.compile`` and ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from omniconv import nn
+from omniconv.nn import arrays, layers
+from omniconv.nn import functional as F
+from omniconv.nn.arrays import pair
+
+__all__ = ["torch_twin"]
+
+
+def _activation(x: Any, name: str | None, *, negative_slope: float = 0.01) -> Any:
+    import torch.nn.functional as T
+
+    if name is None:
+        return x
+    if name in ("gelu", "gelu_tanh"):
+        return T.gelu(x, approximate="none" if name == "gelu" else "tanh")
+    if name == "quick_gelu":
+        return x * (1.702 * x).sigmoid()
+    if name == "leaky_relu":
+        return T.leaky_relu(x, negative_slope)
+    return getattr(T, name)(x)
+
+
+def _convolved(x: Any, weight: Any, bias: Any, options: dict[str, Any], transposed: bool = False) -> Any:
+    import torch.nn.functional as T
+
+    if not transposed:
+        x, options = arrays._padded(x, weight, options)
+    name = f"conv_transpose{weight.ndim - 2}d" if transposed else f"conv{weight.ndim - 2}d"
+    return getattr(T, name)(x, weight, bias, **{k: v for k, v in options.items() if k != "padding_mode"})
+
+
+def _linear(
+    x: Any, weight: Any, bias: Any = None, *, activation: str | None = None, scale: Any = None, residual: Any = None
+) -> Any:
+    import torch.nn.functional as T
+
+    y = T.linear(x, weight, bias if scale is None else None)
+    if scale is not None:
+        y = y * scale if bias is None else y * scale + bias
+    return _activation(y if residual is None else y + residual, activation)
+
+
+def _batch_norm(x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
+    import torch.nn.functional as T
+
+    return T.batch_norm(x, mean, var, weight, bias, eps=eps)
+
+
+def _layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = -1, eps: float = 1e-5) -> Any:
+    import torch.nn.functional as T
+
+    last = x.movedim(axis, -1)
+    return T.layer_norm(last, last.shape[-1:], weight, bias, eps).movedim(-1, axis)
+
+
+def _group_norm(x: Any, groups: int, weight: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
+    import torch.nn.functional as T
+
+    return T.group_norm(x, groups, weight, bias, eps)
+
+
+def _max_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: bool = False) -> Any:
+    import torch.nn.functional as T
+
+    return getattr(T, f"max_pool{x.ndim - 2}d")(x, kernel, stride, padding, ceil_mode=ceil_mode)
+
+
+def _avg_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, **options: Any) -> Any:
+    import torch.nn.functional as T
+
+    return getattr(T, f"avg_pool{x.ndim - 2}d")(x, kernel, stride, padding, **options)
+
+
+def _adaptive_avg_pool(x: Any, size: Any) -> Any:
+    import torch.nn.functional as T
+
+    return getattr(T, f"adaptive_avg_pool{x.ndim - 2}d")(x, pair(size, x.ndim - 2))
+
+
+def _resize(x: Any, size: Any, *, mode: str = "linear", align_corners: bool = False) -> Any:
+    import torch.nn.functional as T
+
+    words = {"linear": {3: "linear", 4: "bilinear"}.get(x.ndim), "cubic": "bicubic", "nearest": "nearest"}
+    corners = {} if mode == "nearest" else {"align_corners": align_corners}
+    return T.interpolate(x, tuple(size), mode=words[mode], **corners)
+
+
+def _softmax(x: Any, axis: int = -1) -> Any:
+    return x.softmax(axis)
+
+
+def _fft_conv(u: Any, k: Any, *, bias: Any = None, gate: Any = None, pre_gate: Any = None, **options: Any) -> Any:
+    """The published recipe: transforms of twice the length, causal."""
+    import torch
+
+    unknown = {n: v for n, v in options.items() if v not in (None, "causal")}
+    if unknown:
+        raise ValueError(f"fft_conv has {unknown}; the recipe of PyTorch knows none of it")
+    u = u if pre_gate is None else u * pre_gate
+    n = 2 * u.shape[-1]
+    y = torch.fft.irfft(torch.fft.rfft(u, n=n) * torch.fft.rfft(k, n=n), n=n)[..., : u.shape[-1]]
+    y = y if bias is None else y + u * bias[..., None]
+    return y if gate is None else y * gate
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "activation": _activation, "batch_norm": _batch_norm, "fft_conv": _fft_conv, "group_norm": _group_norm,
+    "layer_norm": _layer_norm, "linear": _linear, "softmax": _softmax,
+}  # fmt: skip
+_POOLS: dict[str, Callable[..., Any]] = {
+    "adaptive_avg_pool": _adaptive_avg_pool, "avg_pool": _avg_pool, "max_pool": _max_pool, "resize": _resize,
+}  # fmt: skip
+
+
+@contextmanager
+def _operations_of_torch() -> Iterator[None]:
+    places = [(F, _FUNCTIONS), (nn, _POOLS), (F, {"convolved": _convolved}), (arrays, {"convolved": _convolved})]
+    before = [(where, name, getattr(where, name)) for where, names in places for name in names if hasattr(where, name)]
+    before.append((layers, "convolved", getattr(layers, "convolved", None)))
+    try:
+        for where, names in places:
+            for name, function in names.items():
+                setattr(where, name, function)
+        yield
+    finally:
+        for where, name, function in before:
+            if function is not None:
+                setattr(where, name, function)
+
+
+def torch_twin(model: Any, *inputs: np.ndarray) -> Any:
+    """A ``torch.export.ExportedProgram`` of the model for inputs of these shapes; ``.module()`` runs it.
+
+    The model's arrays are NumPy's, and stay so.
+    """
+    import torch
+
+    class Twin(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places = {}
+            for name, array in model.state_dict().items():
+                self.places[name] = place = name.replace(".", "__")
+                self.register_buffer(place, torch.tensor(np.asarray(array)))
+
+        def forward(self, *x: Any) -> Any:
+            state = {name: getattr(self, place) for name, place in self.places.items()}
+            return model.apply(state, *x)
+
+    with _operations_of_torch(), torch.no_grad():
+        twin = Twin().eval()
+        return torch.export.export(twin, tuple(torch.from_numpy(x) for x in inputs), strict=False)
