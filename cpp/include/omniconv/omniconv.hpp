@@ -44,6 +44,7 @@
 #include "omniconv/conv.hpp"
 #include "omniconv/dfp16.hpp"
 #include "omniconv/fft.hpp"
+#include "omniconv/nn.hpp"
 #include "omniconv/omniconv.h"
 #include "omniconv/sparse.hpp"
 

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace, is_jax_array, is_torch_array
 
 import omniconv
 from omniconv.array import said
+from omniconv.nn import kernels
 from omniconv.nn.arrays import by_numpy, constant, convolved, moved, take
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "l2_normalize",
     "layer_norm",
     "linear",
+    "multiply",
     "namespace",
     "pad",
     "permute",
@@ -228,6 +230,8 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = -1, 
     xp = array_namespace(x)
     if axis % x.ndim != x.ndim - 1:
         return moved(layer_norm(moved(x, axis, -1), weight, bias, eps=eps), -1, axis)
+    if (y := kernels.layer_norm(x, weight, bias, eps)) is not None:
+        return y
     y = _normalised(xp, x, -1, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -236,6 +240,9 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = -1, 
 def rms_norm(x: Any, weight: Any = None, *, axis: int = -1, eps: float = 1e-6) -> Any:
     """Divide by the root of the mean square along an axis."""
     xp = array_namespace(x)
+    last = axis % x.ndim == x.ndim - 1
+    if last and (y := kernels.layer_norm(x, weight, None, eps, centred=False)) is not None:
+        return y
     y = x / xp.sqrt(xp.mean(x * x, axis=axis, keepdims=True) + eps)
     return y if weight is None else y * _per_channel(weight, x.ndim, axis)
 
@@ -261,6 +268,8 @@ def grn(x: Any, gamma: Any, beta: Any = None, *, eps: float = 1e-6) -> Any:
 
     N is the L2 norm of a channel over its positions, divided by the mean of these norms over the channels plus eps.
     """
+    if (factors := kernels.grn_factors(x, gamma, eps)) is not None:
+        return kernels.channel_affine(x, factors, beta)
     xp = array_namespace(x)
     norms = xp.sqrt(xp.sum(x * x, axis=(1, 2), keepdims=True))
     y = x * (gamma * (norms / (xp.mean(norms, axis=-1, keepdims=True) + eps)) + 1)
@@ -279,7 +288,16 @@ def l2_normalize(x: Any, axis: int = -1, *, eps: float = 1e-12) -> Any:
 
 def global_avg_pool(x: Any, *, keepdims: bool = False) -> Any:
     """The mean over all positions of x [N, C, ...]."""
+    if (means := kernels.channel_means(x)) is not None:
+        return means.reshape(*means.shape, *(1,) * (x.ndim - 2)) if keepdims else means
     return array_namespace(x).mean(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """``a * b``: gates [N, C, ...] of the shape of a, or factors of its channels [N, C, 1, ...]."""
+    kernel = kernels.multiply if a.shape == b.shape else kernels.scaled_channels
+    y = kernel(a, b)
+    return a * b if y is None else y
 
 
 def _border(n: int, low: int, high: int, mode: str) -> np.ndarray:

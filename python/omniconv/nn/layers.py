@@ -102,21 +102,34 @@ class _Product(Module):
             bias = None if bias is None else bias * gamma
         return scale, bias
 
-    def _planned(self, x: Any, norm: Module | None, gamma: Any, options: dict[str, Any], weight: Any) -> Any:
-        """The plan for x: its weights are packed once, and its scale and bias are computed once."""
-        last = x.strides[1] == x.itemsize and x.shape[1] > 1
-        sources = [self.weight, self.bias, gamma]
-        sources += [] if norm is None else [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        key = (x.shape, x.dtype, last, omniconv.isa(), tuple(map(id, sources)), tuple(options.items()))
-        plan = self._plans.get(key)
-        if plan is None:
-            scale, bias = self._epilogue(norm, gamma)
-            make = getattr(omniconv, f"plan_conv{weight.ndim - 2}d")
-            plan = make(x.shape, weight, bias, scale=scale, channels_last=last, **options), sources
-            self._plans[key] = plan
-            while len(self._plans) > PLANS:
-                self._plans.popitem(last=False)
-        return plan[0]
+    def _planned(
+        self, x: np.ndarray, norm: Module | None, gamma: Any, activation: str | None, residual: Any, layout: str | None
+    ) -> np.ndarray:
+        """What the plan for x makes of it: its weights are packed once, and its scale and bias are computed once."""
+        sources = [self._parameters["weight"].array, self.bias, gamma]
+        if norm is not None:
+            sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        key = (x.shape, x.strides, x.dtype, omniconv.isa(), activation, *map(id, sources))
+        found = self._plans.get(key)
+        if found is not None:
+            return found[0].again(x, residual)
+        scale, bias = self._epilogue(norm, gamma)
+        weight = self._as_kernel(sources[0])
+        last = layout is None and x.strides[1] == x.itemsize and x.shape[1] > 1
+        make = getattr(omniconv, f"plan_conv{weight.ndim - 2}d")
+        plan = make(
+            x.shape, weight, bias, scale=scale, layout=layout, channels_last=last, activation=activation, **self.options
+        )
+        y = plan(x, residual=residual)
+        if x.dtype.isnative and not any(s % x.itemsize for s in x.strides):
+            self._plans[key] = plan, sources
+        while len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+        return y
+
+    def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
+        """The weights as those of a convolution."""
+        return weight
 
     def __call__(self, x: Any, **epilogue: Any) -> Any:
         y = self.forward(x, **epilogue)
@@ -169,8 +182,7 @@ class Conv(_Product):
         """X [N, Ci, ...] to [N, Co, ...]."""
         norm = None if isinstance(norm, Identity) else norm
         if by_numpy(x) and isinstance(self.weight, np.ndarray):
-            options = self.options | {"activation": activation}
-            return self._planned(x, norm, gamma, options, self.weight)(x, residual=residual)
+            return self._planned(x, norm, gamma, activation, residual, None)
         scale, bias = self._epilogue(norm, gamma)
         return F.conv(x, self.weight, bias, scale=scale, residual=residual, activation=activation, **self.options)
 
@@ -216,6 +228,7 @@ class Linear(_Product):
 
     def __init__(self, ci: int, co: int, *, bias: bool = True) -> None:
         super().__init__()
+        self.options: dict[str, Any] = {}
         self.weight = Parameter(co, ci)
         self.bias = Parameter(co, fill=0.0) if bias else None
 
@@ -229,11 +242,13 @@ class Linear(_Product):
             scale, bias = self._epilogue(norm, gamma)
             return F.linear(x, self.weight, bias, scale=scale, residual=residual, activation=activation)
         co, shape = self.weight.shape[0], x.shape[:-1]
-        rows = np.ascontiguousarray(x).reshape(1, math.prod(shape), x.shape[-1]).transpose(0, 2, 1)
+        rows = np.ascontiguousarray(x).reshape(1, math.prod(shape), x.shape[-1])
         if residual is not None:
-            residual = np.ascontiguousarray(residual).reshape(1, -1, co).transpose(0, 2, 1)
-        plan = self._planned(rows, norm, gamma, {"activation": activation}, self.weight[:, :, None])
-        return plan(rows, residual=residual).transpose(0, 2, 1).reshape(*shape, co)
+            residual = np.ascontiguousarray(residual).reshape(1, -1, co)
+        return self._planned(rows, norm, gamma, activation, residual, "NLC").reshape(*shape, co)
+
+    def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
+        return weight[:, :, None]
 
 
 def fold_norm(product: _Product, norm: Module, gamma: Any = None) -> None:
