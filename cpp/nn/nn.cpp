@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "conv/kernels.hpp"
 #include "core/thread_pool.hpp"
 #include "nn/kernels.hpp"
 #include "omniconv/context.hpp"
@@ -138,6 +139,29 @@ void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y
                       floats(b) + first * b.strides[0], b.strides[0],
                       static_cast<float*>(y.data) + first * y.strides[0], y.strides[0]});
   });
+}
+
+void activate(const TensorView& x, Activation activation, float negative_slope, const TensorView& y) {
+  check_axes(x, "x", 1);
+  check(x, "x", x, x.shape.data(), 1);
+  check(y, "out", x, x.shape.data(), 1);
+  if (x.dtype == DType::float64) return reference::activate(x, activation, negative_slope, y);
+  // The epilogue of a convolution without the convolution: "pixels" of kLanes channels, whatever the vector is.
+  constexpr int64_t kLanes = 16;
+  const auto run = [&](const float* from, float* to, int64_t rows) {
+    conv::FinishArgs a{};
+    a.c = from, a.panel = a.channels = a.y_pixel = kLanes, a.pixels = rows;
+    a.y = to, a.y_channel = 1, a.activation = activation, a.negative_slope = negative_slope;
+    conv::kernels().finish(a);
+  };
+  float* to = static_cast<float*>(y.data);
+  const int64_t rows = x.shape[0] / kLanes, done = rows * kLanes, rest = x.shape[0] - done;
+  rows_to_threads(rows, kLanes,
+                  [&](int64_t first, int64_t count) { run(floats(x) + first * kLanes, to + first * kLanes, count); });
+  float tail[kLanes] = {};
+  std::copy_n(floats(x) + done, rest, tail);
+  run(tail, tail, 1);
+  std::copy_n(tail, rest, to + done);
 }
 
 void max_pool2d(const TensorView& x, const PoolWindow& window, const TensorView& y) {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "reference/conv.hpp"
+
 namespace omniconv::reference {
 namespace {
 
@@ -52,6 +54,10 @@ void channel_affine(const TensorView& x, const TensorView& scale, const TensorVi
 void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y) {
   for (int64_t r = 0; r < a.shape[0]; ++r)
     for (int64_t c = 0; c < a.shape[1]; ++c) at(y, r, c) = at(a, r, c) * at(b, r, c);
+}
+
+void activate(const TensorView& x, Activation activation, float negative_slope, const TensorView& y) {
+  for (int64_t i = 0; i < x.shape[0]; ++i) at(y, i) = activate(activation, at(x, i), double(negative_slope));
 }
 
 void max_pool2d(const TensorView& x, const PoolWindow& w, const TensorView& y) {

@@ -2,6 +2,7 @@
 #include <nanobind/stl/array.h>
 
 #include "arrays.hpp"
+#include "omniconv/conv.hpp"
 #include "omniconv/nn.hpp"
 
 namespace omniconv::bindings {
@@ -44,6 +45,16 @@ void bind_nn(nb::module_& m) {
         multiply_rows(a_.view(), b_.view(), y.view());
       },
       nb::arg("a"), nb::arg("b"), nb::arg("out"));
+  m.def(
+      "nn_activate",
+      [](nb::handle x, const std::string& activation, float negative_slope, nb::handle out) {
+        const Input x_(x, "x");
+        const Output y(out, "out");
+        const Activation kind = parse_activation(activation);
+        nb::gil_scoped_release free;
+        activate(x_.view(), kind, negative_slope, y.view());
+      },
+      nb::arg("x"), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
   using Two = std::array<int64_t, 2>;
   m.def(
       "nn_max_pool2d",

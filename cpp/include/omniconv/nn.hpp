@@ -5,6 +5,7 @@
 // Arrays are float32, or all float64, which the plain reference computes. An output may be an input, but for pools.
 #pragma once
 
+#include "omniconv/options.hpp"
 #include "omniconv/tensor.hpp"
 
 namespace omniconv {
@@ -23,6 +24,9 @@ OMNICONV_API void channel_affine(const TensorView& x, const TensorView& scale, c
 
 // y = a * b, [rows, C] each.
 OMNICONV_API void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y);
+
+// y = activation(x), contiguous [size] each.
+OMNICONV_API void activate(const TensorView& x, Activation activation, float negative_slope, const TensorView& y);
 
 // The largest element of every window of x [N, H, W, C]: output i begins at i * stride - padding, and elements outside
 // never win; a window holds at least one inside. NaN wins.

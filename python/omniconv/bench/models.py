@@ -52,7 +52,11 @@ def choose(wish: str | None) -> list[str]:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """What compilers and exporters say on the way is of no use beside a table."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
@@ -134,7 +138,9 @@ def _peers(chosen: Sequence[str], model: Any, x: Sequence[np.ndarray]) -> dict[s
     return calls
 
 
-def problem(name: str, batch: int, size: int, overrides: Mapping[str, Any] | None = None) -> tuple[Any, tuple[Any, ...]]:
+def problem(
+    name: str, batch: int, size: int, overrides: Mapping[str, Any] | None = None
+) -> tuple[Any, tuple[Any, ...]]:
     """A model, folded, and normal input for it: images of size x size."""
     model = models.create(name, **(overrides or {})).fold()
     channels = (overrides or {}).get("in_channels", 3)
@@ -157,6 +163,9 @@ def measure(
     All contestants have the same weights, folded as `fold` does: batch norms merged, branches too. The time is that of
     a call, from an array of NumPy or a tensor to one; errors are relative, L2, against the model in float64.
     """
+    unknown = [name for name in names if name not in models.list()]
+    if unknown:
+        raise ValueError(f"models {', '.join(unknown)} are not known; see `omniconv models`")
     entries, total = [], len(names) * len(batches)
     for i, (name, batch) in enumerate((n, b) for n in names for b in batches):
         progress(f"{name}, batch {batch}", i / total)
@@ -166,7 +175,7 @@ def measure(
         found = {n: np.asarray(call())[:1].astype(np.float64) for n, call in calls.items()}
         exact = model.to("float64")(*(v[:1].astype(np.float64) for v in x)) if truth else None
         model.to("float32")
-        seconds = {n: t.median for n, t in race(calls, repeat=repeat, budget=budget).items()}
+        seconds = {n: t.median for n, t in race(calls, repeat=repeat, budget=budget, warm=True).items()}
         best = {
             "pytorch": min((s for n, s in seconds.items() if n.startswith("torch")), default=None),
             "onnxruntime": seconds.get("onnxruntime"),

@@ -103,18 +103,24 @@ def _softmax(x: Any, axis: int = -1) -> Any:
     return x.softmax(axis)
 
 
-def _fft_conv(u: Any, k: Any, *, bias: Any = None, gate: Any = None, pre_gate: Any = None, **options: Any) -> Any:
-    """The published recipe: transforms of twice the length, causal."""
+def _fft_conv(
+    u: Any, k: Any, *, k_rev: Any = None, skip: Any = None, activation: str | None = None, pre_gate: Any = None
+) -> Any:
+    """The published recipe: transforms of twice the length; several kernels [C, H, L] of u [B, H, L] side by side."""
     import torch
 
-    unknown = {n: v for n, v in options.items() if v not in (None, "causal")}
-    if unknown:
-        raise ValueError(f"fft_conv has {unknown}; the recipe of PyTorch knows none of it")
     u = u if pre_gate is None else u * pre_gate
-    n = 2 * u.shape[-1]
-    y = torch.fft.irfft(torch.fft.rfft(u, n=n) * torch.fft.rfft(k, n=n), n=n)[..., : u.shape[-1]]
-    y = y if bias is None else y + u * bias[..., None]
-    return y if gate is None else y * gate
+    length, n = u.shape[-1], 2 * u.shape[-1]
+    if k_rev is not None:
+        k = torch.nn.functional.pad(k, (0, n - k.shape[-1])) + torch.nn.functional.pad(
+            k_rev[..., 1:].flip(-1), (n - k_rev.shape[-1] + 1, 0)
+        )
+    several = k.ndim == 3
+    v = u[:, None] if several else u
+    y = torch.fft.irfft(torch.fft.rfft(v, n=n) * torch.fft.rfft(k, n=n), n=n)[..., :length]
+    y = y if skip is None else y + v * skip[..., None]
+    y = y.reshape(len(u), -1, length) if several else y
+    return _activation(y, activation)
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -72,12 +72,18 @@ class GnConv(nn.Module):
         """X [N, C, H, W]."""
         x = self.proj_in(x)
         first = self.widths[0]
-        y, b = x[:, :first], self.dwconv(x[:, first:]) * self.scale
+        y, b = x[:, :first], self.dwconv(x[:, first:])
+        b = b if self.scale == 1 else b * self.scale
         y = multiply(y, b[:, :first])
         for pw, width in zip(self.pws, self.widths[1:], strict=True):
             y = multiply(pw(y), b[:, first : first + width])
             first += width
         return self.proj_out(y, **epilogue)
+
+    def _fold(self) -> None:
+        if isinstance(self.dwconv, nn.Conv2d) and self.scale != 1:
+            nn.fold_norm(self.dwconv, nn.Identity(), self.dwconv.bias * 0 + self.scale)
+            self.scale = 1
 
 
 class Block(nn.Module):

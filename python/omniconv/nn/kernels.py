@@ -12,7 +12,10 @@ import numpy as np
 from omniconv import _core
 from omniconv.memory import reused
 
-__all__ = ["channel_affine", "channel_means", "grn_factors", "layer_norm", "max_pool2d", "multiply", "scaled_channels"]
+__all__ = [
+    "activation", "channel_affine", "channel_means", "grn_factors", "innermost", "layer_norm", "like", "max_pool2d",
+    "multiply", "scaled_channels",
+]  # fmt: skip
 
 
 def _serves(x: Any) -> bool:
@@ -23,9 +26,14 @@ def _vector(v: Any, width: int) -> bool:
     return v is None or (_serves(v) and v.shape == (width,))
 
 
-def _innermost(x: Any) -> bool:
+def innermost(x: Any) -> bool:
     """Whether x [N, C, *spatial] has adjacent channels."""
     return _serves(x) and x.ndim > 2 and (x.strides[1] == 4 or x.shape[1] == 1)
+
+
+def like(x: np.ndarray) -> np.ndarray:
+    """A new array of the shape of x [N, C, *spatial], its channels innermost."""
+    return _first(reused(_last(x).shape, x.dtype))
 
 
 def _last(x: np.ndarray) -> np.ndarray:
@@ -52,6 +60,15 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float, *, centred: bool = Tr
     return y
 
 
+def activation(x: np.ndarray, name: str, negative_slope: float) -> np.ndarray:
+    """An activation of any array, float32 or float64, in the order of its memory."""
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    flat = np.ascontiguousarray(np.asarray(x).transpose(order), dtype=x.dtype.newbyteorder("="))
+    y = reused(flat.shape, flat.dtype)
+    _core.nn_activate(flat.reshape(-1), name, negative_slope, y.reshape(-1))
+    return y.reshape([x.shape[axis] for axis in order]).transpose(np.argsort(order).tolist())
+
+
 def _sums(x: np.ndarray, squares: bool) -> np.ndarray:
     y = np.empty((x.shape[0], x.shape[-1]), np.float32)
     _core.nn_channel_sums(x, squares, y)
@@ -60,7 +77,7 @@ def _sums(x: np.ndarray, squares: bool) -> np.ndarray:
 
 def channel_means(x: Any) -> Any:
     """[N, C] means over the positions of x [N, C, ...]."""
-    if not _innermost(x):
+    if not innermost(x):
         return None
     rows = _positions(_last(x))
     return _sums(rows, False) / np.float32(rows.shape[1])
@@ -92,7 +109,7 @@ def channel_affine(x: Any, scale: Any, shift: Any = None) -> Any:
 
 def scaled_channels(x: Any, factors: Any) -> Any:
     """X [N, C, ...] times factors [N, C, 1, ...]."""
-    if not (_innermost(x) and _serves(factors) and factors.size == x.shape[0] * x.shape[1]):
+    if not (innermost(x) and _serves(factors) and factors.size == x.shape[0] * x.shape[1]):
         return None
     y = channel_affine(_last(x), factors.reshape(x.shape[:2]))
     return None if y is None else _first(y)
@@ -100,7 +117,7 @@ def scaled_channels(x: Any, factors: Any) -> Any:
 
 def multiply(a: Any, b: Any) -> Any:
     """``a * b`` of two [N, C, ...] of one shape."""
-    if not (_innermost(a) and _innermost(b) and a.shape == b.shape):
+    if not (innermost(a) and innermost(b) and a.shape == b.shape):
         return None
     width = a.shape[1]
     y = reused(_last(a).shape, np.float32)
@@ -110,7 +127,7 @@ def multiply(a: Any, b: Any) -> Any:
 
 def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, counts: Any) -> Any:
     """The largest of every window of x [N, C, H, W]; `counts` is how many windows each axis has."""
-    if not (_innermost(x) and x.ndim == 4):
+    if not (innermost(x) and x.ndim == 4):
         return None
     y = reused((x.shape[0], *counts, x.shape[1]), np.float32)
     _core.nn_max_pool2d(_last(x), list(kernel), list(stride), list(padding), y)

@@ -103,8 +103,9 @@ class _Product(Module):
         return scale, bias
 
     def _planned(
-        self, x: np.ndarray, norm: Module | None, gamma: Any, activation: str | None, residual: Any, layout: str | None
-    ) -> np.ndarray:
+        self, x: np.ndarray, norm: Module | None, gamma: Any, activation: str | None, residual: Any,
+        layout: str | None, out: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """What the plan for x makes of it: its weights are packed once, and its scale and bias are computed once."""
         sources = [self._parameters["weight"].array, self.bias, gamma]
         if norm is not None:
@@ -112,7 +113,7 @@ class _Product(Module):
         key = (x.shape, x.strides, x.dtype, omniconv.isa(), activation, *map(id, sources))
         found = self._plans.get(key)
         if found is not None:
-            return found[0].again(x, residual)
+            return found[0].again(x, residual, out)
         scale, bias = self._epilogue(norm, gamma)
         weight = self._as_kernel(sources[0])
         last = layout is None and x.strides[1] == x.itemsize and x.shape[1] > 1
@@ -120,7 +121,7 @@ class _Product(Module):
         plan = make(
             x.shape, weight, bias, scale=scale, layout=layout, channels_last=last, activation=activation, **self.options
         )
-        y = plan(x, residual=residual)
+        y = plan(x, residual=residual, out=out)
         if x.dtype.isnative and not any(s % x.itemsize for s in x.strides):
             self._plans[key] = plan, sources
         while len(self._plans) > PLANS:
@@ -177,12 +178,12 @@ class Conv(_Product):
 
     def forward(
         self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
-        activation: str | None = None,
+        activation: str | None = None, out: Any = None,
     ) -> Any:  # fmt: skip
-        """X [N, Ci, ...] to [N, Co, ...]."""
+        """X [N, Ci, ...] to [N, Co, ...]; written to `out` and returned, if it is given: for NumPy alone."""
         norm = None if isinstance(norm, Identity) else norm
         if by_numpy(x) and isinstance(self.weight, np.ndarray):
-            return self._planned(x, norm, gamma, activation, residual, None)
+            return self._planned(x, norm, gamma, activation, residual, None, out)
         scale, bias = self._epilogue(norm, gamma)
         return F.conv(x, self.weight, bias, scale=scale, residual=residual, activation=activation, **self.options)
 
