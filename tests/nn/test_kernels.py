@@ -48,7 +48,7 @@ def test_layer_norm_keeps_the_digits_of_long_rows_far_from_zero(isa):
     x = rand(2, 100_003) + 300
     close(F.layer_norm(x), F.layer_norm(x.astype(np.float64)), 2e-5)  # the mean itself is rounded to 2^-16
     ones = np.full((1, 1 << 20), 0.1, np.float32)
-    close(F.rms_norm(ones), F.rms_norm(ones.astype(np.float64)))
+    close(F.rms_norm(ones), F.rms_norm(ones.astype(np.float64)), 1e-6)  # one chain would lose 1e-3
 
 
 def test_norm_along_channels_keeps_their_place(isa):
@@ -71,8 +71,8 @@ def test_sums_and_factors_of_channels(isa, width):
 
 
 def test_long_sums_do_not_lose_digits(isa):
-    x = np.full((1, 4, 1000, 1000), 0.1, np.float32).transpose(0, 3, 1, 2)[:, :5]  # channels adjacent, rows far apart
-    close(kernels.channel_means(x), np.full((1, 5), np.float32(0.1), np.float64), 1e-7)
+    x = np.full((1, 500, 500, 7), 0.1, np.float32).transpose(0, 3, 1, 2)[:, :5]
+    close(kernels.channel_means(x), np.full((1, 5), np.float32(0.1), np.float64), 1e-6)
     infinite = last(rand(1, 3, 30, 30))
     infinite[0, 1, 2, 3], infinite[0, 2, 2, 3] = np.inf, np.nan
     assert np.array_equal(np.isfinite(kernels.channel_means(infinite)), [[True, False, False]])
@@ -156,7 +156,7 @@ def test_float64_has_the_reference():
 @pytest.mark.parametrize(
     "call, error, words",
     [
-        (lambda x: _core.nn_layer_norm(x, rand(5), None, 1e-5, True, x), ValueError, "weight has shape (5)"),
+        (lambda x: _core.nn_layer_norm(x, rand(5), None, 1e-5, True, x), ValueError, "weight has shape (5,)"),
         (lambda x: _core.nn_layer_norm(x, None, x[0].astype("f8"), 1e-5, True, x), TypeError, "bias has dtype float64"),
         (lambda x: _core.nn_layer_norm(x, None, None, 1e-5, True, x[:2]), ValueError, "out has shape (2, 6)"),
         (lambda x: _core.nn_layer_norm(x[:, ::2], None, None, 1e-5, True, x[:, :3]), ValueError, "not adjacent"),
