@@ -91,7 +91,9 @@ class SGConv(Model):
         )  # fmt: skip
         if self.decay is not None:
             k = k * xp.exp(-self.decay.reshape(-1, 1) * constant(np.log(np.arange(longest) + 1.0), k))
-        norm = self.kernel_norm if self.kernel_norm is not None else self.found_norm
+        norm = self.kernel_norm
+        if norm is None and self.found_norm is not None:
+            norm = constant(self.found_norm, k)
         if norm is None:
             norm = xp.sqrt(xp.sum(k * k, axis=-1, keepdims=True))
             if isinstance(norm, np.ndarray):
