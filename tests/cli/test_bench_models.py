@@ -51,6 +51,16 @@ def test_twin(name, overrides):
     assert np.linalg.norm(got - want) <= 2e-5 * np.linalg.norm(want)
 
 
+@pytest.mark.parametrize("name, shape", [("sgconv", (2, 8, 60)), ("hyena", (2, 60, 8))])
+def test_twin_of_long_convolutions(name, shape):
+    model, x = models.create(name, d_model=8, l_max=64).fold(), np.ones(shape, np.float32)
+    program = torch_twin(model, x)
+    kinds = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert "aten.fft_rfft.default" in kinds and not any("omniconv" in kind for kind in kinds)
+    got, want = program.module()(torch.from_numpy(x)).detach().numpy(), model(x)
+    assert np.linalg.norm(got - want) <= 1e-5 * np.linalg.norm(want)
+
+
 def test_twin_leaves_the_model_and_its_precise_source_as_they_were():
     model = models.create("regnetx_002", num_classes=3)
     x = np.ones((1, 3, 32, 32), np.float32)

@@ -104,6 +104,12 @@ def test_max_pool(shape, kernel, stride, padding, ceil_mode, poisoned):
     assert np.array_equal(got, want.astype(np.float32), equal_nan=True)
 
 
+def test_linear_of_rows_that_lie_across():
+    layer, x = nn.Linear(6, 5), rand(2, 6, 9)
+    got, want = layer(x.transpose(0, 2, 1)), layer(np.ascontiguousarray(x.transpose(0, 2, 1)))
+    assert np.allclose(got, want, rtol=1e-5, atol=1e-6) and got.transpose(0, 2, 1).flags.c_contiguous
+
+
 def test_max_pool_on_every_level(isa):
     x = last(rand(2, 41, 12, 9))
     want = nn.max_pool(x.astype(np.float64), (3, 2), (2, 1), (1, 0))

@@ -6,14 +6,16 @@ The model runs once on traced tensors, with the operations of `omniconv.nn` repl
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from omniconv import nn
-from omniconv.nn import arrays, layers
+from omniconv.nn import arrays
 from omniconv.nn import functional as F
 from omniconv.nn.arrays import pair
 
@@ -134,18 +136,23 @@ _POOLS: dict[str, Callable[..., Any]] = {
 
 @contextmanager
 def _operations_of_torch() -> Iterator[None]:
-    places = [(F, _FUNCTIONS), (nn, _POOLS), (F, {"convolved": _convolved}), (arrays, {"convolved": _convolved})]
-    before = [(where, name, getattr(where, name)) for where, names in places for name in names if hasattr(where, name)]
-    before.append((layers, "convolved", getattr(layers, "convolved", None)))
+    """Within the block, modules and models call PyTorch's operations, also by names that they imported."""
+    owners = ((F, _FUNCTIONS), (nn, _POOLS), (arrays, {"convolved": _convolved}))
+    ours = {getattr(owner, name): function for owner, names in owners for name, function in names.items()}
+    before = [
+        (module, name, value)
+        for path, module in list(sys.modules.items())
+        if path.startswith(("omniconv.nn", "omniconv.models"))
+        for name, value in list(vars(module).items())
+        if isinstance(value, FunctionType) and value in ours
+    ]
     try:
-        for where, names in places:
-            for name, function in names.items():
-                setattr(where, name, function)
+        for module, name, function in before:
+            setattr(module, name, ours[function])
         yield
     finally:
-        for where, name, function in before:
-            if function is not None:
-                setattr(where, name, function)
+        for module, name, function in before:
+            setattr(module, name, function)
 
 
 def torch_twin(model: Any, *inputs: np.ndarray) -> Any:
