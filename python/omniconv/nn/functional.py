@@ -110,7 +110,7 @@ def activation(x: Any, name: str | None, *, negative_slope: float = 0.01) -> Any
             f"activation is {said(name)}; allowed are None and {', '.join(sorted(_KERNEL_WORDS))}, softplus"
         )
     xp = array_namespace(x)
-    if by_numpy(x) and name in _KERNEL_WORDS - {"relu"} and x.size:
+    if by_numpy(x) and name in _KERNEL_WORDS - {"relu", "leaky_relu"} and x.size:
         return kernels.activation(x, name, negative_slope)
     if by_numpy(x) and name == "relu":
         return np.maximum(x, 0)
