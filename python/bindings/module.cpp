@@ -62,5 +62,6 @@ NB_MODULE(_core, m) {
   omniconv::bindings::bind_conv(m);
   omniconv::bindings::bind_dfp16(m);
   omniconv::bindings::bind_fft(m);
+  omniconv::bindings::bind_nn(m);
   omniconv::bindings::bind_sparse(m);
 }

@@ -571,6 +571,18 @@ class ConvPlan:
         self._plan.pack(export(weight, "weight"), current_stream(like.kind, like.device))
         shapes = tuple(self._plan.input_shape), tuple(self._plan.output_shape)
         self._shapes = tuple(_last(s) for s in shapes) if last else shapes
+        inner, spatial = spec.channels_last and not last, len(spec.x_shape) - 2
+        self._inner_shape = _last(shapes[1]) if inner else self._shapes[1]
+        self._inner_axes = (0, spatial + 1, *range(1, spatial + 1)) if inner else None
+
+    def again(self, x: Any, residual: Any = None, out: Any = None) -> Any:
+        """`__call__`, where a NumPy array with the shape, strides and dtype of x went through it before."""
+        y = reused(self._inner_shape, x.dtype) if out is None else out
+        y = y if self._inner_axes is None or out is not None else y.transpose(self._inner_axes)
+        if residual is not None and not (type(residual) is type(y) and residual.strides == y.strides):
+            residual = export(residual, "residual")
+        self._plan.run(x, None, y, self._bias, self._scale, residual, self._last)
+        return y
 
     def __call__(self, x: Any, *, residual: Any = None, out: Any = None) -> Any:
         """Convolve x, of the shape the plan was made for; see `omniconv.conv`."""

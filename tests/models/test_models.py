@@ -48,6 +48,7 @@ SMALL = {
     "convnext_isotropic_small": ({"depth": 2, "dim": 16, "layer_scale_init_value": 0.5}, (1, 3, 48, 32)),
     "inception_next_tiny": ({"depths": (1, 1), "dims": (16, 24), "mlp_ratios": (4, 3)}, (1, 3, 32, 32)),
     "unireplknet_a": ({"depths": (1, 1, 2, 1), "dims": (16, 24, 32, 40)}, (1, 3, 64, 64)),
+    "hornet_tiny_7x7": ({"depths": (1, 1, 1, 1), "base_dim": 16}, (1, 3, 64, 64)),
     "hornet_tiny_gf": ({"depths": (1, 1, 1, 1), "base_dim": 16}, (1, 3, 64, 64)),
     "cvt_13": ({"embed_dims": (16, 24), "num_heads": (1, 2), "depths": (1, 1)}, (1, 3, 32, 32)),
     "affnet_et": ({"num_classes": 5}, (1, 3, 64, 64)),
@@ -56,6 +57,8 @@ SMALL = {
     "deeplab_v2_resnet101": ({"n_blocks": (1, 1, 1, 1)}, (1, 3, 33, 32)),
     "halonet26t": ({"stages": ((("bottle", "self_attn"), 32, 1), (("self_attn",), 64, 2))}, (1, 3, 64, 64)),
     "convfirst_small": ({"depths": (1, 1), "dims": (16, 24), "num_classes": 5}, (1, 3, 32, 32)),
+    "sgconv": ({"d_model": 6, "l_max": 64, "kernel_dim": 8}, (2, 6, 60)),
+    "hyena": ({"d_model": 8, "l_max": 64}, (2, 60, 8)),
     "ensem_1dcnn": ({"features": 12, "classes": 5}, (1, 40, 12)),
     "yolov9_t": ({"num_classes": 3, "layers": YOLO}, (1, 3, 32, 64)),
 }  # fmt: skip

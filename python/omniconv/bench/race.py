@@ -52,8 +52,10 @@ def _is_short(seconds: float) -> bool:
     return seconds < 2 * _SETTLE
 
 
-def _turn(call: Callable[[], Any], short: bool) -> list[float]:
+def _turn(call: Callable[[], Any], short: bool, warm: bool) -> list[float]:
     if not short:
+        if warm:
+            call()
         return [_seconds(call)]
     end = time.perf_counter() + _SETTLE
     while time.perf_counter() < end:
@@ -66,6 +68,7 @@ def race(
     *,
     repeat: int | None = None,
     budget: float = 3.0,
+    warm: bool = False,
     tick: Callable[[float], None] | None = None,
 ) -> dict[str, Timing]:
     """Time every call, in rounds that start with another contestant each time.
@@ -78,25 +81,27 @@ def race(
         as fit into the budget, 3 to 50.
     budget : float
         Seconds for all rounds together. Without `repeat`, a call that alone takes longer is timed once.
+    warm : bool
+        Whether a turn of one long call opens with an untimed one: for contestants whose idle threads spin for long.
     tick : callable, optional
         Told the part that is done, 0 to 1.
     """
     if repeat is not None and repeat < 1:
         raise ValueError(f"repeat is {repeat}; allowed is 1 and more")
     runs: dict[str, list[float]] = {name: [] for name in calls}
-    warm = {name: _seconds(call) for name, call in calls.items()}
-    names = [name for name in calls if repeat is not None or warm[name] <= budget]
+    tried = {name: _seconds(call) for name, call in calls.items()}
+    names = [name for name in calls if repeat is not None or tried[name] <= budget]
     for name in calls.keys() - set(names):
-        runs[name].append(warm[name])
-    once = {name: min(warm[name], _seconds(calls[name])) for name in names}
+        runs[name].append(tried[name])
+    once = {name: min(tried[name], _seconds(calls[name])) for name in names}
     rounds = repeat
     if rounds is None:
-        turns = sum(_SETTLE + _CALLS_PER_TURN * s if _is_short(s) else s for s in once.values())
+        turns = sum(_SETTLE + _CALLS_PER_TURN * s if _is_short(s) else s * (1 + warm) for s in once.values())
         rounds = max(_LEAST_ROUNDS, min(_MOST_ROUNDS, int(budget / max(turns, 1e-9))))
     for done in range(rounds if names else 0):
         first = done % len(names)
         for name in names[first:] + names[:first]:
-            runs[name] += _turn(calls[name], _is_short(once[name]))
+            runs[name] += _turn(calls[name], _is_short(once[name]), warm)
         if tick:
             tick((done + 1) / rounds)
     return {name: Timing(tuple(seconds)) for name, seconds in runs.items()}

@@ -18,6 +18,7 @@ from omniconv.bench import conv as race_of_conv
 from omniconv.bench import dfp16 as race_of_dfp16
 from omniconv.bench import fft as race_of_fft
 from omniconv.bench import layers as layer_sets
+from omniconv.bench import models as race_of_models
 from omniconv.bench import peers as all_peers
 from omniconv.bench import sparse as race_of_sparse
 from omniconv.bench.text import bytes_text, error_text, seconds_text
@@ -447,6 +448,64 @@ def sparse(
     console.print(
         f"{report['sites']} voxels, {report['pairs']} pairs under 3x3x3 taps; {at['cpu']}, {at['isa']}, "
         f"{at['threads']} thread(s); omniconv {at['omniconv']}, float32. Times are medians; error: relative L2.",
+        style="dim",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+
+
+@app.command("models")
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help=f"{', '.join(race_of_models.DEFAULT)} if left out.")
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times. 1 and 16.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 224,
+    peers: Annotated[
+        str | None, typer.Option(help=f"all, none, or {', '.join(race_of_models.PEERS)}; what is installed.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per model and batch.")] = 10.0,
+    truth: Annotated[bool, typer.Option(help="Compare with float64, which takes its time.")] = True,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+) -> None:
+    """Race whole models beside PyTorch, eager and compiled, and ONNX Runtime."""
+    try:
+        _writable(json, "json")
+        chosen = race_of_models.choose(peers)
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+        console = stdout()
+        with Progress(TextColumn("{task.description}"), BarColumn(), console=stderr(), transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            report = race_of_models.measure(
+                names or race_of_models.DEFAULT, batch or [1, 16], size=size, peers=chosen, repeat=repeat,
+                budget=budget, truth=truth,
+                progress=lambda what, part: bar.update(task, description=what, completed=part),
+            )  # fmt: skip
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in ("model", "batch", "by", "time", "x omniconv", "error"):
+        table.add_column(column, justify="left" if column in ("model", "by") else "right")
+    for entry in report["entries"]:
+        for i, row in enumerate(entry["results"]):
+            table.add_row(
+                entry["model"] if i == 0 else "", str(entry["batch"]) if i == 0 else "", row["name"],
+                seconds_text(row["seconds"]), "" if i == 0 else _ratio(row["ratio"]),
+                "" if row["error"] is None else error_text(row["error"]),
+            )  # fmt: skip
+    console.print(table)
+    for peer, means in report["means"].items():
+        for b, mean in means.items():
+            console.print(f"batch {b}: geometric mean {mean:.2f}x the speed of {peer}'s best", highlight=False)
+    at = report["machine"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, folded weights for "
+        "all. Times are medians; error: relative L2 of the result against float64.",
         style="dim",
         markup=False,
     )

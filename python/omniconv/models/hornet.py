@@ -11,7 +11,7 @@ from typing import Any
 import omniconv
 from omniconv import nn
 from omniconv.models.registry import Model, register
-from omniconv.nn.functional import channels_first, channels_last, global_avg_pool, innermost
+from omniconv.nn.functional import channels_first, channels_last, global_avg_pool, innermost, multiply
 
 _DIMS = {"tiny": 64, "small": 96, "base": 128, "large": 192}
 VARIANTS = {
@@ -72,12 +72,18 @@ class GnConv(nn.Module):
         """X [N, C, H, W]."""
         x = self.proj_in(x)
         first = self.widths[0]
-        y, b = x[:, :first], self.dwconv(x[:, first:]) * self.scale
-        y = y * b[:, :first]
+        y, b = x[:, :first], self.dwconv(x[:, first:])
+        b = b if self.scale == 1 else b * self.scale
+        y = multiply(y, b[:, :first])
         for pw, width in zip(self.pws, self.widths[1:], strict=True):
-            y = pw(y) * b[:, first : first + width]
+            y = multiply(pw(y), b[:, first : first + width])
             first += width
         return self.proj_out(y, **epilogue)
+
+    def _fold(self) -> None:
+        if isinstance(self.dwconv, nn.Conv2d) and self.scale != 1:
+            nn.fold_norm(self.dwconv, nn.Identity(), self.dwconv.bias * 0 + self.scale)
+            self.scale = 1
 
 
 class Block(nn.Module):

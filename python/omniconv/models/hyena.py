@@ -40,6 +40,7 @@ class Filter(nn.Module):
     ) -> None:
         super().__init__()
         self.shift = shift
+        self.folded: Any = None  # the taps of the longest sequence, once `fold` has made them
         self.bias = nn.Parameter(channels)
         sine, layers = Sine(width, w), [nn.Linear(features, width)]
         layers += [nn.Linear(width, width) for _ in range(inner)]
@@ -54,12 +55,23 @@ class Filter(nn.Module):
 
     def forward(self, length: int) -> Any:
         """The taps [channels, length]."""
+        if self.folded is not None:
+            return self.folded[:, :length]
         steps = self.implicit_filter
         layers = [(steps[i].weight, steps[i].bias) for i in range(0, len(steps), 2)]
         return omniconv.hyena_filter(
             self.pos_emb.z[0, :length], layers, steps[1].freq, self.pos_emb.t[0, :length, 0],
             self.modulation.deltas.reshape(-1), shift=self.shift,
         )  # fmt: skip
+
+    def _fold(self) -> None:
+        if self.folded is not None:
+            return
+        k = self(self.pos_emb.t.shape[1])
+        self.folded = nn.Parameter(*k.shape, trainable=False)
+        self.folded = k
+        for part in ("implicit_filter", "pos_emb", "modulation"):
+            del self._modules[part]
 
 
 @register({"hyena": {}}, paper="arXiv:2302.10866")

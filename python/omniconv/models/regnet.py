@@ -83,7 +83,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Any) -> Any:
         """X times its factors."""
         mean = nn.functional.global_avg_pool(x, keepdims=True)
-        return x * self.fc2(self.fc1(mean, activation="relu"), activation="sigmoid")
+        return nn.functional.multiply(x, self.fc2(self.fc1(mean, activation="relu"), activation="sigmoid"))
 
 
 class Block(nn.Module):
@@ -157,7 +157,7 @@ class RegNet(Model):
 
     def outputs(self, x: Any) -> dict[str, Any]:
         """stage1, stage2, ... and logits of images [N, 3, H, W]."""
-        x, found = self.stem(x, activation="relu"), {}
+        x, found = self.stem(nn.functional.innermost(x), activation="relu"), {}
         for stage in range(1, self.count + 1):
             for block in getattr(self, f"s{stage}")._modules.values():
                 x = block(x)

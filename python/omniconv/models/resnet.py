@@ -102,6 +102,7 @@ class ResNet(Model):
 
     def stages(self, x: Any) -> dict[str, Any]:
         """The maps stage1 to stage4 of images [N, 3, H, W], at strides 4, 8, 16 and 32."""
+        x = nn.functional.innermost(x)
         x = nn.max_pool(self.conv1(x, norm=self.bn1, activation="relu"), 3, 2, 1)
         found = {}
         for stage in range(1, 5):

@@ -67,6 +67,7 @@ class SGConv(Model):
             self.multiplier = decay
         self.kernel_norm = nn.Parameter(kernels, d_model, 1, trainable=False) if kernel_norm_initialized else None
         self.found_norm: Any = None
+        self.folded: Any = None  # the longest kernels, once `fold` has made them
         scales = 1 + math.ceil(math.log2(l_max / kernel_dim)) - init_scale
         self.kernel_list = nn.ParameterList(nn.Parameter(kernels, d_model, kernel_dim) for _ in range(scales))
         linear = nn.Linear(channels * d_model, d_model * (2 if postact == "glu" else 1))
@@ -74,6 +75,10 @@ class SGConv(Model):
 
     def kernel(self, length: int) -> tuple[Any, Any]:
         """The kernels [C, H, length], cut or lengthened with zeros, and the norm [C, H, 1] that divided them."""
+        if self.folded is not None:
+            longest = self.folded.shape[-1]
+            k = self.folded if longest >= length else nn.functional.pad(self.folded, [(0, length - longest)])
+            return k[..., :length], self.kernel_norm
         weights = self.kernel_list.arrays()
         xp = namespace(weights[0])
         sums = "sum" in self.mode
@@ -86,7 +91,9 @@ class SGConv(Model):
         )  # fmt: skip
         if self.decay is not None:
             k = k * xp.exp(-self.decay.reshape(-1, 1) * constant(np.log(np.arange(longest) + 1.0), k))
-        norm = self.kernel_norm if self.kernel_norm is not None else self.found_norm
+        norm = self.kernel_norm
+        if norm is None and self.found_norm is not None:
+            norm = constant(self.found_norm, k)
         if norm is None:
             norm = xp.sqrt(xp.sum(k * k, axis=-1, keepdims=True))
             if isinstance(norm, np.ndarray):
@@ -98,6 +105,17 @@ class SGConv(Model):
         """See `omniconv.nn.load_state_dict`; a norm of the first call is forgotten."""
         super().load_state_dict(state, strict=strict)
         self.found_norm = None
+
+    def _fold(self) -> None:
+        if self.folded is not None:
+            return
+        first = self.kernel_list.arrays()[0]
+        longest = first.shape[-1] * 2 ** (len(self.kernel_list._parameters) - 1 + self.init_scale)
+        k, norm = self.kernel(longest)
+        self.folded, self.kernel_norm = (nn.Parameter(*v.shape, trainable=False) for v in (k, norm))
+        self.folded, self.kernel_norm = k, norm
+        self.kernel_list = nn.ParameterList()
+        self.decay = None
 
     def outputs(self, u: Any) -> dict[str, Any]:
         """Kernel (of both directions, as one circular kernel), kernel_norm, and y of sequences u."""

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace, is_jax_array, is_torch_array
 
 import omniconv
 from omniconv.array import said
+from omniconv.nn import kernels
 from omniconv.nn.arrays import by_numpy, constant, convolved, moved, take
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "l2_normalize",
     "layer_norm",
     "linear",
+    "multiply",
     "namespace",
     "pad",
     "permute",
@@ -110,13 +112,8 @@ def activation(x: Any, name: str | None, *, negative_slope: float = 0.01) -> Any
             f"activation is {said(name)}; allowed are None and {', '.join(sorted(_KERNEL_WORDS))}, softplus"
         )
     xp = array_namespace(x)
-    if by_numpy(x) and name in _KERNEL_WORDS - {"relu"} and x.size:
-        # One channel times one is exact, and the epilogue of the convolution is the vectorised activation.
-        one = np.ones((1, 1, 1), dtype=x.dtype)
-        order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-        flat = np.asarray(x).transpose(order)  # in the order of memory
-        y = omniconv.conv1d(flat.reshape(1, 1, -1), one, activation=name, negative_slope=negative_slope)
-        return y.reshape(flat.shape).transpose(np.argsort(order).tolist())
+    if by_numpy(x) and name in _KERNEL_WORDS - {"relu", "leaky_relu"} and x.size:
+        return kernels.activation(x, name, negative_slope)
     if by_numpy(x) and name == "relu":
         return np.maximum(x, 0)
     return _defined(xp, x, name, negative_slope)
@@ -240,6 +237,8 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = -1, 
     xp = array_namespace(x)
     if axis % x.ndim != x.ndim - 1:
         return moved(layer_norm(moved(x, axis, -1), weight, bias, eps=eps), -1, axis)
+    if (y := kernels.layer_norm(x, weight, bias, eps)) is not None:
+        return y
     y = _normalised(xp, x, -1, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -248,6 +247,9 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axis: int = -1, 
 def rms_norm(x: Any, weight: Any = None, *, axis: int = -1, eps: float = 1e-6) -> Any:
     """Divide by the root of the mean square along an axis."""
     xp = array_namespace(x)
+    last = axis % x.ndim == x.ndim - 1
+    if last and (y := kernels.layer_norm(x, weight, None, eps, centred=False)) is not None:
+        return y
     y = x / xp.sqrt(xp.mean(x * x, axis=axis, keepdims=True) + eps)
     return y if weight is None else y * _per_channel(weight, x.ndim, axis)
 
@@ -284,6 +286,8 @@ def grn(x: Any, gamma: Any, beta: Any = None, *, axis: int = -1, eps: float = 1e
     axis is that of the channels: -1 for x [N, H, W, C], 1 for [N, C, H, W]; gamma and beta are [C].
     """
     xp, axis = array_namespace(x), axis % x.ndim
+    if axis == x.ndim - 1 and (factors := kernels.grn_factors(x, gamma, eps)) is not None:
+        return kernels.channel_affine(x, factors, beta)
     positions = tuple(a for a in range(1, x.ndim) if a != axis)
     norms = xp.sqrt(xp.sum(x * x, axis=positions, keepdims=True))
     gamma = _per_channel(gamma, x.ndim, axis)
@@ -303,7 +307,16 @@ def l2_normalize(x: Any, axis: int = -1, *, eps: float = 1e-12) -> Any:
 
 def global_avg_pool(x: Any, *, keepdims: bool = False) -> Any:
     """The mean over all positions of x [N, C, ...]."""
+    if (means := kernels.channel_means(x)) is not None:
+        return means.reshape(*means.shape, *(1,) * (x.ndim - 2)) if keepdims else means
     return array_namespace(x).mean(x, axis=tuple(range(2, x.ndim)), keepdims=keepdims)
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """``a * b``: gates [N, C, ...] of the shape of a, or factors of its channels [N, C, 1, ...]."""
+    kernel = kernels.multiply if a.shape == b.shape else kernels.scaled_channels
+    y = kernel(a, b)
+    return a * b if y is None else y
 
 
 def _border(n: int, low: int, high: int, mode: str) -> np.ndarray:

@@ -103,21 +103,35 @@ class _Product(Module):
             bias = None if bias is None else bias * gamma
         return scale, bias
 
-    def _planned(self, x: Any, norm: Module | None, gamma: Any, options: dict[str, Any], weight: Any) -> Any:
-        """The plan for x: its weights are packed once, and its scale and bias are computed once."""
-        last = x.strides[1] == x.itemsize and x.shape[1] > 1
-        sources = [self.weight, self.bias, gamma]
-        sources += [] if norm is None else [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        key = (x.shape, x.dtype, last, omniconv.isa(), tuple(map(id, sources)), tuple(options.items()))
-        plan = self._plans.get(key)
-        if plan is None:
-            scale, bias = self._epilogue(norm, gamma)
-            make = getattr(omniconv, f"plan_conv{weight.ndim - 2}d")
-            plan = make(x.shape, weight, bias, scale=scale, channels_last=last, **options), sources
-            self._plans[key] = plan
-            while len(self._plans) > PLANS:
-                self._plans.popitem(last=False)
-        return plan[0]
+    def _planned(
+        self, x: np.ndarray, norm: Module | None, gamma: Any, activation: str | None, residual: Any,
+        layout: str | None, out: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """What the plan for x makes of it: its weights are packed once, and its scale and bias are computed once."""
+        sources = [self._parameters["weight"].array, self.bias, gamma]
+        if norm is not None:
+            sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        key = (x.shape, x.strides, x.dtype, omniconv.isa(), activation, *map(id, sources))
+        found = self._plans.get(key)
+        if found is not None:
+            return found[0].again(x, residual, out)
+        scale, bias = self._epilogue(norm, gamma)
+        weight = self._as_kernel(sources[0])
+        last = layout is None and x.strides[1] == x.itemsize and x.shape[1] > 1
+        make = getattr(omniconv, f"plan_conv{weight.ndim - 2}d")
+        plan = make(
+            x.shape, weight, bias, scale=scale, layout=layout, channels_last=last, activation=activation, **self.options
+        )
+        y = plan(x, residual=residual, out=out)
+        if x.dtype.isnative and not any(s % x.itemsize for s in x.strides):
+            self._plans[key] = plan, sources
+        while len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+        return y
+
+    def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
+        """The weights as those of a convolution."""
+        return weight
 
     def __call__(self, x: Any, **epilogue: Any) -> Any:
         y = self.forward(x, **epilogue)
@@ -166,17 +180,16 @@ class Conv(_Product):
 
     def forward(
         self, x: Any, *, norm: Module | None = None, gamma: Any = None, residual: Any = None,
-        activation: str | None = None, seen: Any = None,
+        activation: str | None = None, seen: Any = None, out: Any = None,
     ) -> Any:  # fmt: skip
-        """X [N, Ci, ...] to [N, Co, ...]."""
+        """X [N, Ci, ...] to [N, Co, ...]; written to `out` and returned, if it is given: for NumPy alone."""
         norm = None if isinstance(norm, Identity) else norm
         if seen is not None:
             scale, bias = self._epilogue(norm, gamma)
             epilogue = {"scale": scale, "residual": residual, "activation": activation}
             return masked_conv2d(x, self.weight, seen, bias, **epilogue, **self.options)
         if by_numpy(x) and isinstance(self.weight, np.ndarray):
-            options = self.options | {"activation": activation}
-            return self._planned(x, norm, gamma, options, self.weight)(x, residual=residual)
+            return self._planned(x, norm, gamma, activation, residual, None, out)
         scale, bias = self._epilogue(norm, gamma)
         return F.conv(x, self.weight, bias, scale=scale, residual=residual, activation=activation, **self.options)
 
@@ -222,6 +235,7 @@ class Linear(_Product):
 
     def __init__(self, ci: int, co: int, *, bias: bool = True) -> None:
         super().__init__()
+        self.options: dict[str, Any] = {}
         self.weight = Parameter(co, ci)
         self.bias = Parameter(co, fill=0.0) if bias else None
 
@@ -235,11 +249,16 @@ class Linear(_Product):
             scale, bias = self._epilogue(norm, gamma)
             return F.linear(x, self.weight, bias, scale=scale, residual=residual, activation=activation)
         co, shape = self.weight.shape[0], x.shape[:-1]
-        rows = np.ascontiguousarray(x).reshape(1, math.prod(shape), x.shape[-1]).transpose(0, 2, 1)
+        if residual is None and x.ndim == 3 and x.transpose(0, 2, 1).flags.c_contiguous and x.shape[1] > 1:
+            # channels by rows in memory: a product in place is quicker than a copy that turns them round
+            return self._planned(x.transpose(0, 2, 1), norm, gamma, activation, None, None).transpose(0, 2, 1)
+        rows = np.ascontiguousarray(x).reshape(1, math.prod(shape), x.shape[-1])
         if residual is not None:
-            residual = np.ascontiguousarray(residual).reshape(1, -1, co).transpose(0, 2, 1)
-        plan = self._planned(rows, norm, gamma, {"activation": activation}, self.weight[:, :, None])
-        return plan(rows, residual=residual).transpose(0, 2, 1).reshape(*shape, co)
+            residual = np.ascontiguousarray(residual).reshape(1, -1, co)
+        return self._planned(rows, norm, gamma, activation, residual, "NLC").reshape(*shape, co)
+
+    def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
+        return weight[:, :, None]
 
 
 def fold_norm(product: _Product, norm: Module, gamma: Any = None) -> None:

@@ -191,14 +191,14 @@ class Module:
         unknown = [name for name in state if name not in parameters]
         if unknown:
             raise KeyError(f"state has names that {type(self).__name__} has not: {unknown}")
-        before = [(parameters[name], parameters[name]._array) for name in state]
+        before = [(p := parameters[name], p._array, p._source) for name in state]
         try:
             for name, array in state.items():
                 parameters[name].array = array
             yield self
         finally:
-            for parameter, array in reversed(before):
-                parameter._array = array
+            for parameter, array, source in reversed(before):
+                parameter._array, parameter._source = array, source
 
     def apply(self, state: Mapping[str, Any], *inputs: Any, **options: Any) -> Any:
         """The result with the parameters of `state`: a function of them, for ``jax.grad`` or ``torch.func``."""

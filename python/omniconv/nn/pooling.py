@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from omniconv.array import said
+from omniconv.nn import kernels
 from omniconv.nn.arrays import by_numpy, constant, pair, take
 from omniconv.nn.functional import pad
 from omniconv.nn.summary import note
@@ -43,6 +44,11 @@ def _reduced(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, fi
             raise ValueError(f"{name} is {said(values)}; expected are {spatial} numbers, at least {least}")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"padding is {padding}; at most half of the window {kernel} is allowed")
+    if fill == -math.inf and spatial == 2:
+        sizes = zip(x.shape[2:], kernel, stride, padding, strict=True)
+        y = kernels.max_pool2d(x, kernel, stride, padding, [_outputs(*size, ceil_mode) for size in sizes])
+        if y is not None:
+            return y
     last = _inside(x)
     first = 1 if last else 2
     if last:
