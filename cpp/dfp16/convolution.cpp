@@ -163,7 +163,7 @@ void Convolution::make_weights(size_t phase, const Values& w, const TensorView& 
   if (options_.overflow == Overflow::certified) weights.norms = column_norms(s, t.dense, kernels_, threads, t.prefix);
 }
 
-void Convolution::pack(const TensorView& weight) {
+void Convolution::pack(const TensorView& weight, const Steps& steps) {
   const int threads = num_threads();
   Arena count;
   for (const Shape& s : shapes_) keep(count, s);
@@ -175,11 +175,12 @@ void Convolution::pack(const TensorView& weight) {
   Arena scratch(static_cast<char*>(memory.data()));
   Scratch t = lay_out(scratch, threads);
   int32_t exponent = 0;
-  quantisation_of(weight, 15, "weight", kernels_, threads, t.partial, &exponent, 1);
+  if (!steps.inverse) quantisation_of(weight, 15, "weight", kernels_, threads, t.partial, &exponent, 1);
   float factor[2];
   factors_of(exponent, factor);
   Values w;
   w.data = weight.data;
+  w.steps = steps;
   Arena arena(static_cast<char*>(kept.data()));
   for (size_t i = 0; i < shapes_.size(); ++i) {
     Weights weights = keep(arena, shapes_[i]);
@@ -287,10 +288,13 @@ void Convolution::run(const Call& call, char* workspace, int threads) const {
   Scratch t = lay_out(arena, threads);
   const bool grad_weight = desc_.op == ConvOp::grad_weight, ready = packed() && !grad_weight;
   // a of the op: exponents for its images, or one; b: one exponent, or one for each column.
-  int64_t count = call.a.integer ? call.a_exponent_count : grad_weight ? 1 : work_.problem.batch;
+  const bool steps = call.a.steps.inverse != nullptr;
+  int64_t count = call.a.integer ? call.a_exponent_count : grad_weight || steps ? 1 : work_.problem.batch;
   Call c = call;
   c.a_exponent_count = count;
-  if (call.a.integer)
+  if (steps)
+    t.exponents[0] = 0;
+  else if (call.a.integer)
     std::copy_n(call.a_exponents, count > work_.problem.batch ? 1 : count, t.exponents);
   else
     quantisation_of(call.grad.defined() ? call.grad : call.x, 15, desc_.op == ConvOp::forward ? "x" : "grad", kernels_,
@@ -303,7 +307,10 @@ void Convolution::run(const Call& call, char* workspace, int threads) const {
                     &b_exponent, 1);
   float b_factor[2];
   factors_of(b_exponent, b_factor);
-  if (grad_weight) {
+  if (steps) {
+    t.row_scale[0] = call.a_scale * (call.b_exponent_count > 1 ? 1.0 : call.b_scales[0]);
+    std::copy_n(call.b_scales, call.b_exponent_count, t.column_scale);
+  } else if (grad_weight) {
     // Rows are of x (b), columns of the gradient (a), which may have an exponent for each.
     float a_factor[2];
     factors_of(t.exponents[0], a_factor);

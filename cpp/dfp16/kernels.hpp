@@ -49,7 +49,8 @@ struct TileKernels {
 };
 
 // dst[i * dst_row + j] = rn(src[i * row_stride + j * column_stride] * factor[0] * factor[1]) of float32, or the int16
-// itself. Two factors, because one float32 cannot hold every power of two that is needed.
+// itself. Two factors, because one float32 cannot hold every power of two that is needed. With `inverse` instead, what
+// is nearest to src * inverse in [low, high], where NaN is low.
 struct FillArgs {
   const void* src;
   bool integer;
@@ -57,6 +58,7 @@ struct FillArgs {
   int16_t* dst;
   int64_t dst_row;
   float factor[2];
+  double inverse = 0, low = 0, high = 0;
 };
 
 // out[i] = float32(sums[i] * scale), rounded once. digits: sums is [.., 2, width], high and low digits of one column.

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "omniconv/conv.hpp"
 
@@ -84,6 +86,31 @@ struct Operands {
   TensorView a{}, b{}, out{}, bias{}, a_exponent{}, b_exponent{};
 };
 OMNICONV_API Report convolve(ConvDesc desc, const Options& options, const Operands& operands);
+
+// ---- 8 bits
+// ----------------------------------------------------------------------------------------------------------
+
+// real = scale * (q - zero), q in [-128, 127]: one format, or of a weight one for each output channel.
+struct Affine8 {
+  std::vector<double> scale;
+  std::vector<int64_t> zero;
+};
+
+// A forward convolution of numbers of 8 bits. x is float32 and rounded on the way, to even and into the range (NaN to
+// its low end); sums are exact; y = float32(sum * scales), then bias and the activation of desc in float32.
+class OMNICONV_API Int8Conv {
+ public:
+  // desc: geometry, shapes and activation; weight: float32, copied.
+  Int8Conv(ConvDesc desc, Affine8 x_format, Affine8 weight_format, const TensorView& weight);
+  Int8Conv(Int8Conv&&) noexcept;
+  Int8Conv& operator=(Int8Conv&&) noexcept;
+  ~Int8Conv();
+  void run(const TensorView& x, const TensorView& bias, const TensorView& y) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace dfp16
 }  // namespace omniconv

@@ -5,10 +5,10 @@ Quantune, `search` that of FLIQS; `omniconv.torch.quant` applies what they find 
 """
 
 from omniconv.quant.fliqs import Search, bit_operations, bits_of, search
-from omniconv.quant.int8 import SCHEMES, Affine, calibrate, conv2d, fit, kl_threshold
+from omniconv.quant.int8 import SCHEMES, Affine, Int8Conv2d, calibrate, conv2d, fit, kl_threshold
 from omniconv.quant.quantune import METHODS, SPACE, Trial, configurations, tune
 
 __all__ = [
-    "METHODS", "SCHEMES", "SPACE", "Affine", "Search", "Trial", "bit_operations", "bits_of", "calibrate",
+    "METHODS", "SCHEMES", "SPACE", "Affine", "Int8Conv2d", "Search", "Trial", "bit_operations", "bits_of", "calibrate",
     "configurations", "conv2d", "fit", "kl_threshold", "search", "tune",
 ]  # fmt: skip

@@ -25,19 +25,22 @@ class _Int8(nn.Module):
         self.x_format = quant.calibrate(inputs.numpy(), scheme, clipping)
         weight = layer.weight.detach().numpy()
         self.weight_format = quant.calibrate(weight, scheme, "max", configuration["granularity"])
+        self._plan: tuple[Any, Any] = None, None
 
     def forward(self, x: Tensor) -> Tensor:
         """As the layer."""
         layer, linear = self.layer, isinstance(self.layer, nn.Linear)
-        weight = layer.weight.detach().numpy()
-        bias = None if layer.bias is None else layer.bias.detach().numpy()
         values = x.detach().numpy()
-        how: dict[str, Any] = {}
         if linear:
-            values, weight = values.reshape(-1, values.shape[-1], 1, 1), weight[:, :, None, None]
-        else:
-            how = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "groups")}
-        y = torch.from_numpy(quant.conv2d(values, weight, self.x_format, self.weight_format, bias, **how))
+            values = values.reshape(-1, values.shape[-1], 1, 1)
+        if self._plan[0] != values.shape:
+            weight = layer.weight.detach().numpy()
+            weight = weight[:, :, None, None] if linear else weight
+            keys = () if linear else ("stride", "padding", "dilation", "groups")
+            how = {key: getattr(layer, key) for key in keys}
+            plan = quant.Int8Conv2d(values.shape, weight, self.x_format, self.weight_format, **how)
+            self._plan = values.shape, plan
+        y = torch.from_numpy(self._plan[1](values, None if layer.bias is None else layer.bias.detach().numpy()))
         return y.reshape(*x.shape[:-1], -1) if linear else y
 
 
