@@ -106,6 +106,43 @@ def test_long_reductions(terms, fills, algorithm, isa):
         assert got.item() == want
 
 
+def _adversaries(terms: int) -> np.ndarray:
+    """[pattern, terms]: extremes, a filter to be matched, signs that alternate, sums that cancel but for a little."""
+    rng, half = np.random.default_rng(terms), np.arange(terms) < terms // 2
+    filters = rng.integers(-32767, 32768, terms)
+    almost = np.where(half, 32767, -32767)
+    almost[-1] += 1
+    return np.stack([
+        np.full(terms, 32767), np.full(terms, -32767), filters, -filters, np.sign(filters + 0.5) * 32767,
+        np.where(np.arange(terms) % 2, 32767, -32767), almost, np.where(half, 32767, 0),
+    ]).astype(np.int16)  # fmt: skip
+
+
+@pytest.mark.parametrize("terms", [32_896, 32_897, 65_793, 65_794])
+def test_adversarial_sums_are_exact_and_rounded_once_on_every_path(terms, isa):
+    rows, columns = _adversaries(terms), _adversaries(terms)
+    sums = rows.astype(np.int64) @ columns.astype(np.int64).T
+    assert (np.abs(sums) > 2**44).any()
+    assert (np.abs(sums) < 2**17).any()
+    n, e = len(rows), (-13, -41)
+    want = oracle.rounded(sums, sum(e))
+    a, b = rows[:, :, None, None], columns[:, :, None, None]
+    runs = {
+        "forward": (dfp16.conv2d, a, b, ()),
+        "grad_input": (dfp16.conv2d_grad_input, a, columns.T[:, :, None, None], ((n, n, 1, 1),)),
+        "grad_weight": (dfp16.conv2d_grad_weight, rows[None, :, None], columns[None, :, None], ((n, n, 1, 1),)),
+    }
+    ways = [{"algorithm": "pairs", "overflow": o} for o in ("certified", "worst_case")]
+    ways += [{"algorithm": "emulated_tiles"}] if isa == "scalar" else []
+    ways += [{"algorithm": "tiles"}] if isa == "amx" else []
+    for op, (run, first, second, shape) in runs.items():
+        first, second = (dfp16.DfpTensor(np.ascontiguousarray(m), np.array(k, np.int32))
+                         for m, k in zip((first, second), e, strict=True))  # fmt: skip
+        for how in ways:
+            assert np.array_equal(run(first, second, *shape, out="int64", **how)[:, :, 0, 0], sums), (op, how)
+            assert np.array_equal(run(first, second, *shape, **how)[:, :, 0, 0], want), (op, how)
+
+
 @settings(max_examples=25)
 @given(problem=problems(), e=st.tuples(st.integers(-80, 40), st.integers(-80, 40)))
 def test_float32_is_the_nearest_to_the_sum(problem, e, isa):
