@@ -19,7 +19,8 @@ from omniconv.conv_spec import W_ORDER, X_ORDER, Ints, Padding, check_rank, inte
 
 __all__ = [
     "Certificate", "DfpTensor", "add", "conv1d", "conv1d_grad_input", "conv1d_grad_weight", "conv2d",
-    "conv2d_grad_input", "conv2d_grad_weight", "dequantize", "explain", "linear", "mul", "quantize", "requantize",
+    "conv2d_grad_input", "conv2d_grad_weight", "conv3d", "conv3d_grad_input", "conv3d_grad_weight", "dequantize",
+    "explain", "linear", "mul", "quantize", "requantize",
 ]  # fmt: skip
 
 GRANULARITIES = ("tensor", "image", "channel", "row")
@@ -455,9 +456,9 @@ def _named(function: Callable[..., Any], name: str, spatial: int) -> Callable[..
     return function
 
 
-conv1d, conv2d = _conv(1), _conv(2)
-conv1d_grad_input, conv2d_grad_input = _grad_input(1), _grad_input(2)
-conv1d_grad_weight, conv2d_grad_weight = _grad_weight(1), _grad_weight(2)
+conv1d, conv2d, conv3d = _conv(1), _conv(2), _conv(3)
+conv1d_grad_input, conv2d_grad_input, conv3d_grad_input = _grad_input(1), _grad_input(2), _grad_input(3)
+conv1d_grad_weight, conv2d_grad_weight, conv3d_grad_weight = _grad_weight(1), _grad_weight(2), _grad_weight(3)
 
 
 def linear(x: DfpTensor, weight: DfpTensor, bias: Any = None, **options: Any) -> Any:
@@ -494,7 +495,7 @@ def explain(op: str, a: DfpTensor, b: DfpTensor, shape: Sequence[int] | None = N
     ----------
     op : "forward", "grad_input" or "grad_weight"
     a, b : DfpTensor
-        The operands of `conv2d` (or `conv1d`), `conv2d_grad_input`, `conv2d_grad_weight`, in their order.
+        The operands of `conv2d`, `conv2d_grad_input`, `conv2d_grad_weight` (or those of 1 or 3 axes), in their order.
     shape : sequence of int
         input_shape or weight_shape of the gradients.
     """

@@ -310,6 +310,23 @@ def test_one_axis_and_linear():
     assert np.array_equal(dfp16.linear(rows, columns), want.astype(np.float32))
 
 
+@pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 3), ((1, 2, 1), (2, 1, 3), 1), (1, 1, 6)])
+def test_three_axes(stride, dilation, groups, isa):
+    """Sums of PyTorch in float64 are exact here: fewer than 2^53 / 2^30 terms."""
+    rng = np.random.default_rng(8)
+    x, w = (_mantissas(rng, s, "random") for s in ((2, 6, 5, 7, 6), (12, 6 // groups, 2, 3, 2)))
+    how = {"stride": stride, "padding": (1, 0, 2), "dilation": dilation, "groups": groups}
+    wide = [torch.from_numpy(m.astype(np.float64)).requires_grad_() for m in (x, w)]
+    y = torch.nn.functional.conv3d(*wide, None, **how)
+    dy = _mantissas(rng, tuple(y.shape), "random")
+    dx, dw = torch.autograd.grad(y, wide, torch.from_numpy(dy.astype(np.float64)))
+    for algorithm in ["pairs", *(["emulated_tiles"] if isa == "scalar" and groups == 1 else [])]:
+        how |= {"algorithm": algorithm, "out": "int64"}
+        assert np.array_equal(dfp16.conv3d(x, w, **how), y.detach().numpy())
+        assert np.array_equal(dfp16.conv3d_grad_input(dy, w, x.shape, **how), dx.numpy())
+        assert np.array_equal(dfp16.conv3d_grad_weight(dy, x, w.shape, **how), dw.numpy())
+
+
 def test_arrays_of_torch_and_other_layouts():
     x, w = torch.randint(-32767, 32768, (2, 8, 7, 9), dtype=torch.int16), torch.randint(-99, 99, (4, 8, 3, 3)).short()
     got = dfp16.conv2d(x.to(memory_format=torch.channels_last), w, out="int64")
