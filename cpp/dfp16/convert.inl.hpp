@@ -8,6 +8,7 @@
 #pragma once
 
 #include "dfp16/kernels.hpp"
+#include "dfp16/lines.inl.hpp"
 #include "dfp16/pairs.inl.hpp"
 #include "simd/real.hpp"
 #include "simd/vec.hpp"
@@ -139,7 +140,13 @@ static void fill_transposed(const FillArgs& a) {
 }
 
 template <bool STEPS>
-static void fill_by(const FillArgs& a) {
+static void fill_by(const FillArgs& given) {
+  FillArgs a = given;
+  if (a.columns == 1 && a.dst_row == 1) {  // one channel: its pixels are a row
+    a.columns = a.rows;
+    a.rows = 1;
+    a.column_stride = a.row_stride;
+  }
   if (!a.integer && a.column_stride == 1) return fill_straight<STEPS>(a);
   if (!a.integer && a.row_stride == 1) return fill_transposed<STEPS>(a);
   for (int64_t i = 0; i < a.rows; ++i)
@@ -245,6 +252,8 @@ static Kernels make_kernels() {
   k.squares = squares;
   k.window_max = window_max;
   k.to_float = to_float;
+  k.line = line;
+  k.dot = dot;
   return k;
 }
 

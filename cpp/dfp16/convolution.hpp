@@ -30,11 +30,13 @@ struct Call {
   const double* b_scales = nullptr;
 };
 
-// "pairs" runs everywhere; "tiles" needs a matrix unit; "emulated_tiles" does the same without, slowly, for tests.
-extern const char* const kAlgorithmNames[3];
+// "pairs" runs everywhere; "lines" is for depthwise; "tiles" needs a matrix unit; "emulated_tiles" does the same
+// without, slowly, for tests.
+extern const char* const kAlgorithmNames[4];
 
 // Why the named algorithm cannot run here; empty if it can.
-std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels);
+std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels,
+                    const conv::Problem& problem);
 
 class Convolution {
  public:
@@ -66,6 +68,7 @@ class Convolution {
   Options options_;
   const Kernels& kernels_;
   const TileKernels* tiles_ = nullptr;
+  bool lines_ = false;
   std::vector<Shape> shapes_;
   AlignedBuffer kept_;
   std::vector<Norms> kept_norms_;

@@ -72,6 +72,17 @@ struct FloatArgs {
   float* out;
 };
 
+// Depthwise: sums[i] = sum over runs r and j < run of weights[r * weights_run + j] source[offsets[r] + j + i * step].
+// Whole vectors are read and written, two of int32 at a time.
+struct LineArgs {
+  const int16_t* source;
+  const int64_t* offsets;
+  int64_t runs, run, weights_run;
+  const int16_t* weights;
+  int64_t step, count;
+  double* sums;
+};
+
 struct Kernels {
   int width;      // columns in a vector
   int lanes;      // columns of a panel, two vectors
@@ -83,6 +94,8 @@ struct Kernels {
   void (*squares)(const int16_t* values, int64_t blocks, int64_t* sums);        // of kNormBlock elements each
   int64_t (*window_max)(const int64_t* prefix, int64_t count, int64_t window);  // of `count` sums up to each place
   void (*to_float)(const FloatArgs&);
+  void (*line)(const LineArgs&);
+  int64_t (*dot)(const int16_t* a, const int16_t* b, int64_t count);  // of at most 2^23 products
   const TileKernels* tiles;  // null where the ISA has no matrix unit; emulated by scalar
 };
 

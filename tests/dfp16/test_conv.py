@@ -82,6 +82,50 @@ def test_sums_equal_those_of_int64(problem, overflow, algorithm, isa):
         assert np.array_equal(got, getattr(conv, op)(a, b)), op
 
 
+@settings(max_examples=25)
+@given(
+    groups=st.sampled_from([1, 3, 18]), kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), nhwc=st.booleans(),
+    stride=st.sampled_from([1, 2]), dilation=st.sampled_from([1, 2]), size=st.integers(9, 40), seed=st.integers(0, 99),
+    fills=st.tuples(st.sampled_from(FILLS), st.sampled_from(FILLS)),
+)  # fmt: skip
+def test_depthwise_by_lines(groups, kernel, nhwc, stride, dilation, size, seed, fills, isa):
+    conv = oracle.Conv((2, groups, 11, size), (groups, 1, *kernel), (stride,) * 2, (2, 1), (dilation,) * 2, groups)
+    for op, (a, b) in _operands(conv, seed, fills).items():
+        if nhwc:
+            a = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        want = getattr(conv, op)(a, b)
+        for algorithm in ("lines", "pairs"):
+            assert np.array_equal(_run(conv, op, a, b, out="int64", algorithm=algorithm), want), (op, algorithm)
+        floats = _run(conv, op, a, b, algorithm="lines")
+        assert np.array_equal(floats, want.astype(np.float32))
+    a, b = _operands(conv, seed, fills)["y"]
+    report = dfp16.explain("forward", a, b, **conv.options)
+    assert (report.algorithm, report.certified) == ("lines", True)
+
+
+def test_lines_have_the_epilogue_and_exponents_of_pairs(isa):
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((3, 5, 9, 21)), rng.standard_normal((5, 1, 3, 3))
+    x, w = (x * np.exp2([0, 9, -20])[:, None, None, None]).astype(np.float32), w.astype(np.float32)
+    bias = rng.standard_normal(5).astype(np.float32)
+    a, b = dfp16.quantize(x, granularity="image"), dfp16.quantize(w, granularity="image")
+    how = {"groups": 5, "padding": 1, "activation": "relu"}
+    reports = [dfp16.explain("forward", a, b, bias=bias, algorithm=n, **how) for n in ("lines", "pairs")]
+    assert reports[0].next_exponent == reports[1].next_exponent
+    assert np.array_equal(
+        dfp16.conv2d(a, b, bias, algorithm="lines", **how), dfp16.conv2d(a, b, bias, algorithm="pairs", **how)
+    )
+    plans = [omniconv.plan_conv2d(x.shape, w, groups=5, padding=1, precision="dfp16", algorithm=n)
+             for n in ("lines", "pairs")]  # fmt: skip
+    assert plans[0].algorithm == "lines"
+    for layout in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        assert np.array_equal(plans[0](layout), plans[1](layout))
+    with pytest.raises(NotImplementedError, match="one input and one output channel"):
+        dfp16.conv2d(np.zeros((1, 2, 4, 4), np.int16), np.zeros((1, 2, 3, 3), np.int16), algorithm="lines")
+    with pytest.raises(NotImplementedError, match="could overflow"):
+        dfp16.conv2d(a, b, groups=5, algorithm="lines", overflow="unchecked")
+
+
 @settings(max_examples=12)
 @given(problem=problems())
 def test_the_text_of_the_matrix_unit_computes_the_same(problem):
