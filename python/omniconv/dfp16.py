@@ -52,12 +52,14 @@ class DfpTensor(NamedTuple):
 class Certificate(NamedTuple):
     """Why no sum overflowed in a convolution, and which way it went."""
 
-    algorithm: str  #: "pairs" (chains of int32 sums), "tiles" (a matrix unit) or "emulated_tiles"
+    algorithm: (
+        str  #: "pairs" (chains of int32), "lines" (depthwise, doubles), "tiles" (a matrix unit), "emulated_tiles"
+    )
     digits: bool  #: "pairs" alone: the weights were split into bytes, because 8 terms might have overflowed
     terms: int  #: of the whole sum
-    chain: int  #: most terms that one int32 holds the sum of
+    chain: int  #: most terms that one int32 (of "lines": a double) holds the sum of
     bound: float  #: no such sum is larger in magnitude
-    certified: bool  #: bound <= 2**31 - 1
+    certified: bool  #: bound <= 2**31 - 1 (2**53 of "lines")
     next_exponent: int | None  #: with it, a float32 result could be quantised to 15 bits without another look at it
 
 
@@ -368,7 +370,7 @@ def _conv(spatial: int) -> Callable[..., Any]:
         out : "float32", "dfp16" or "int64"
             float32: the nearest to the exact sum. dfp16: the sum requantised to `bits` bits by `rounding` and `seed`.
             int64: the sum of products of mantissas, whose exponent is that of x plus that of weight.
-        algorithm : "auto", "pairs", "tiles" or "emulated_tiles"
+        algorithm : "auto", "pairs", "lines", "tiles" or "emulated_tiles"
             Exact results do not depend on it.
 
         Raises

@@ -68,12 +68,12 @@ struct Options {
 
 // How a run came out; see explain().
 struct Report {
-  std::string algorithm;   // "pairs" or "tiles"
+  std::string algorithm;   // "pairs", "lines" or "tiles"
   bool digits = false;     // pairs: weights split into bytes
   int64_t terms = 0;       // of the whole sum
-  int64_t chain = 0;       // most terms that an int32 holds the sum of
+  int64_t chain = 0;       // most terms that an int32 (of lines: a double) holds the sum of
   double bound = 0;        // no such sum is larger
-  bool certified = false;  // bound <= 2^31 - 1
+  bool certified = false;  // bound <= 2^31 - 1 (2^53 of lines)
   int64_t largest = 0;     // bits of the largest float32 magnitude in out, for the next exponent
 };
 
@@ -81,7 +81,7 @@ struct Report {
 // int64 (the sums themselves, without exponents; bias and activation do not go with it). An exponent array has one
 // element, or one for each image of a (forward, grad_input), for each output channel (axis 0) of a forward weight,
 // for each channel of a and of b (grad_weight: output channels of the gradient a, input channels of x).
-// desc.algorithm: "auto", "pairs" or "tiles".
+// desc.algorithm: "auto", "lines" (depthwise), "pairs" or "tiles".
 struct Operands {
   TensorView a{}, b{}, out{}, bias{}, a_exponent{}, b_exponent{};
 };

@@ -220,7 +220,7 @@ OMNICONV_API omniconv_status omniconv_dfp16_dequantize(const DLTensor* mantissa,
 
 // a, b as for omniconv_conv_op, both mantissas; out: float32, nearest to the exact sums, or int64, the sums themselves.
 // bias, float32, may be NULL, and goes with float32 and the forward convolution. Of `geometry` activation and the
-// algorithm ("auto", "pairs", "tiles", "emulated_tiles") count too, precision does not.
+// algorithm ("auto", "lines", "pairs", "tiles", "emulated_tiles") count too, precision does not.
 OMNICONV_API omniconv_status omniconv_dfp16_conv(omniconv_conv_op op, const DLTensor* a, const DLTensor* a_exponent,
                                                  const DLTensor* b, const DLTensor* b_exponent, const DLTensor* bias,
                                                  const DLTensor* out, const omniconv_conv_options* geometry,
