@@ -1,7 +1,7 @@
 """Training in integers: four networks on scikit-learn's handwritten digits (1797 images of 8x8), arm beside arm.
 
     python examples/dfp16_training.py [--seeds 10] [--epochs 10] [--networks resnet,vgg,googlenet,alexnet]
-                                      [--plot curve.png]
+                                      [--plot curve.png] [--results figures.json]
 
 Arms: float32; dfp16 (15 bits, nearest); dfp16 with stochastic rounding; 3 bits; and 15 bits with unchecked overflow,
 the negative control, which must fail. All arms of a seed share split, initial weights and order of batches, and no
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import omniconv
+from omniconv.bench import machine
 from omniconv.torch import dfp16
 
 ARMS = {
@@ -156,9 +158,10 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--plot")
+    parser.add_argument("--results")
     how = parser.parse_args()
     torch.set_num_threads(omniconv.get_num_threads())
-    curves = {}
+    curves, lines, finals = {}, [], {}
     print("network    arm                accuracy  difference  90 % interval (points)")
     for network in how.networks.split(","):
         base = np.zeros((how.seeds, how.epochs))
@@ -166,7 +169,17 @@ def main() -> None:
             runs = np.array([train(network, arm, seed, how.epochs) for seed in range(how.seeds)])
             base = runs if arm == "float32" else base
             curves[network, arm] = runs.mean(0)
-            print(row(network, arm, runs, base), flush=True)
+            lines.append(row(network, arm, runs, base))
+            finals[network, arm] = runs[:, -1]
+            print(lines[-1], flush=True)
+    if how.results:
+        found = {
+            "schema": "omniconv-dfp16-training/1", "machine": machine.describe(), "epochs": how.epochs, "table": lines,
+            "curves": {" ".join(key): [round(v, 3) for v in curve] for key, curve in curves.items()},
+            "last_epoch_of_seeds": {" ".join(key): [round(v, 3) for v in last] for key, last in finals.items()},
+        }  # fmt: skip
+        with open(how.results, "w", encoding="utf-8") as file:
+            json.dump(found, file, indent=1)
     if how.plot:
         import matplotlib.pyplot as plt
 

@@ -1,6 +1,6 @@
 """Quantune's search on small networks, held against all 96 configurations.
 
-    python examples/quantune_digits.py [--networks resnet,vgg,googlenet] [--seeds 20]
+    python examples/quantune_digits.py [--networks resnet,vgg,googlenet] [--seeds 20] [--results figures.json]
 
 Trains the networks of dfp16_training.py on scikit-learn's digits, evaluates every configuration of omniconv.quant.SPACE
 once, and counts how many evaluations each tuner needs to come within 0.1 points of the best: median over the seeds.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
+import json
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from dfp16_training import NETWORKS, Conv, digits
 from torch import nn
 
 from omniconv import quant
+from omniconv.bench import machine
 from omniconv.torch.quant import quantized
 
 
@@ -60,7 +62,9 @@ def main() -> None:
     parser.add_argument("--networks", default="resnet,vgg,googlenet")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--methods", default=",".join(quant.METHODS))
+    parser.add_argument("--results")
     how = parser.parse_args()
+    figures: dict = {"schema": "omniconv-quantune-digits/1", "machine": machine.describe(), "networks": {}}
     for network in how.networks.split(","):
         model, x = trained(network), digits(0)[0]
         search, others = noisy(slice(0, 180), 1), noisy(slice(180, 360), 2)
@@ -75,16 +79,21 @@ def main() -> None:
             f"{network}: float32 {accuracy(model, *search):.2f}, 96 configurations {values.min():.2f} to {best:.2f}, "
             f"{np.sum(values >= best - 0.1)} of them within 0.1 of the best"
         )
+        figures["networks"][network] = {"scores": scores, "evaluations_of_seeds": {}}
         for method in how.methods.split(","):
             runs = [
                 quant.tune(lambda c: scores[str(c)], method, 96, seed, target=best - 0.1)  # noqa: B023
                 for seed in range(how.seeds)
             ]
             needed = [len(trials) for trials in runs]
+            figures["networks"][network]["evaluations_of_seeds"][method] = needed
             found = [held_out(str(max(trials, key=lambda t: t.score).configuration)) for trials in runs]
             print(
                 f"  {method:8} median {np.median(needed):5.1f} evaluations, held out {np.mean(found):.2f}", flush=True
             )
+    if how.results:
+        with open(how.results, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
 
 
 if __name__ == "__main__":

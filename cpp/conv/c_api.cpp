@@ -1,5 +1,5 @@
 // conv/c_api.cpp -- the C interface of dense convolution: DLTensors to views, options to a description
-#include "core/c_api.hpp"
+#include "conv/c_api.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -19,7 +19,6 @@ using Options = omniconv_conv_options;
 // would fall into it without a change of the size.
 constexpr size_t kFirstSize = offsetof(Options, channels_last) + sizeof(int32_t);
 static_assert(sizeof(Options) == kFirstSize);
-constexpr size_t kLargestSize = 4096;  // a larger one was never set
 
 Options default_options() {
   Options o{};
@@ -60,6 +59,8 @@ Options read(const Options* given) {
   return o;
 }
 
+}  // namespace
+
 ConvOp parse(omniconv_conv_op op) {
   switch (op) {
     case OMNICONV_CONV_FORWARD: return ConvOp::forward;
@@ -93,6 +94,8 @@ ConvDesc describe(ConvOp op, const Options* options, const DLTensor* x, const DL
   d.take_shapes(array(x, "x", On::cpu_or_cuda), array(weight, "weight", On::cpu_or_cuda));
   return d;
 }
+
+namespace {
 
 ConvOperands operands(const DLTensor* a, const char* a_name, const DLTensor* b, const char* b_name,
                       const DLTensor* bias, const DLTensor* scale, const DLTensor* residual, const DLTensor* out) {

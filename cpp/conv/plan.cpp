@@ -178,10 +178,11 @@ std::vector<AlgorithmInfo> survey_integers(const ConvDesc& desc, const Work& wor
   for (const char* each : dfp16::kAlgorithmNames) {
     AlgorithmInfo info;
     info.name = each;
-    info.reason = dfp16::decline(info.name, {}, kernels);
+    info.reason = dfp16::decline(info.name, {}, kernels, work.problem);
     info.usable = info.reason.empty();
     const double products = work.problem.flops() / 2 / num_threads() / kCyclesPerSecond;
     info.cost = info.name == "tiles"   ? products / 200
+                : info.name == "lines" ? products / kernels.width
                 : info.name == "pairs" ? products / (3 * kernels.width)
                                        : products;
     if (info.usable) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "dfp16/kernels.hpp"
+#include "dfp16/lines.inl.hpp"
 #include "dfp16/pairs.inl.hpp"
 #include "simd/real.hpp"
 #include "simd/vec.hpp"
@@ -55,24 +56,67 @@ static OMNICONV_INLINE int16_t quantised(float v, const FillArgs& a) {
   return int16_t(round_to_int(broadcast(v * a.factor[0] * a.factor[1]))[0]);
 }
 
+static OMNICONV_INLINE double stepped(double v, const FillArgs& a) {
+  constexpr double kMagic = 0x1.8p52;  // beyond it there are no fractions: adding it rounds to nearest even
+  v *= a.inverse;
+  v = v > a.low ? v : a.low;
+  v = v < a.high ? v : a.high;
+  return v + kMagic - kMagic;
+}
+static OMNICONV_INLINE i16_half stepped(f32 v, const FillArgs& a) {
+  typedef float f32_half __attribute__((vector_size(2 * kWidth)));
+  typedef int32_t i32_half __attribute__((vector_size(2 * kWidth)));
+  constexpr double kMagic = 0x1.8p52;
+  union {
+    f32 whole;
+    f32_half half[2];
+  } from = {v};
+  union {
+    i32_half half[2];
+    i32 whole;
+  } to;
+  for (int part = 0; part < 2; ++part) {
+    f64 x = __builtin_convertvector(from.half[part], f64) * a.inverse;
+    x = x > a.low ? x : set<f64>(a.low);
+    x = x < a.high ? x : set<f64>(a.high);
+    to.half[part] = __builtin_convertvector(x + kMagic - kMagic, i32_half);
+  }
+  return narrow(to.whole);
+}
+
+static OMNICONV_INLINE int16_t stepped(float v, const FillArgs& a) { return int16_t(stepped(double(v), a)); }
+
+// One of the two ways from float32 to integers, of a vector or of one value.
+template <bool STEPS, class V>
+static OMNICONV_INLINE auto integer_of(V v, const FillArgs& a) {
+  if constexpr (STEPS)
+    return stepped(v, a);
+  else
+    return quantised(v, a);
+}
+
+template <bool STEPS>
 static void fill_element(const FillArgs& a, int64_t i, int64_t j) {
   const int64_t at = i * a.row_stride + j * a.column_stride;
   a.dst[i * a.dst_row + j] =
-      a.integer ? static_cast<const int16_t*>(a.src)[at] : quantised(static_cast<const float*>(a.src)[at], a);
+      a.integer ? static_cast<const int16_t*>(a.src)[at] : integer_of<STEPS>(static_cast<const float*>(a.src)[at], a);
 }
 
 // Columns contiguous.
+template <bool STEPS>
 static void fill_straight(const FillArgs& a) {
   for (int64_t i = 0; i < a.rows; ++i) {
     const float* from = static_cast<const float*>(a.src) + i * a.row_stride;
     int16_t* to = a.dst + i * a.dst_row;
     int64_t j = 0;
-    for (; j + kWidth <= a.columns; j += kWidth) *reinterpret_cast<i16_half_at*>(to + j) = quantised(load(from + j), a);
-    for (; j < a.columns; ++j) to[j] = quantised(from[j], a);
+    for (; j + kWidth <= a.columns; j += kWidth)
+      *reinterpret_cast<i16_half_at*>(to + j) = integer_of<STEPS>(load(from + j), a);
+    for (; j < a.columns; ++j) to[j] = integer_of<STEPS>(from[j], a);
   }
 }
 
 // Rows contiguous: through the in-register transpose.
+template <bool STEPS>
 static void fill_transposed(const FillArgs& a) {
   const float* src = static_cast<const float*>(a.src);
   for (int64_t i = 0; i < a.rows; i += kWidth) {
@@ -88,19 +132,28 @@ static void fill_transposed(const FillArgs& a) {
       transpose(block);
 #pragma GCC unroll 16
       for (int r = 0; r < kWidth; ++r)
-        if (r < n) *reinterpret_cast<i16_half_at*>(a.dst + (i + r) * a.dst_row + j) = quantised(block[r], a);
+        if (r < n) *reinterpret_cast<i16_half_at*>(a.dst + (i + r) * a.dst_row + j) = integer_of<STEPS>(block[r], a);
     }
     for (; j < a.columns; ++j)
-      for (int r = 0; r < n; ++r) fill_element(a, i + r, j);
+      for (int r = 0; r < n; ++r) fill_element<STEPS>(a, i + r, j);
   }
 }
 
-static void fill(const FillArgs& a) {
-  if (!a.integer && a.column_stride == 1) return fill_straight(a);
-  if (!a.integer && a.row_stride == 1) return fill_transposed(a);
+template <bool STEPS>
+static void fill_by(const FillArgs& given) {
+  FillArgs a = given;
+  if (a.columns == 1 && a.dst_row == 1) {  // one channel: its pixels are a row
+    a.columns = a.rows;
+    a.rows = 1;
+    a.column_stride = a.row_stride;
+  }
+  if (!a.integer && a.column_stride == 1) return fill_straight<STEPS>(a);
+  if (!a.integer && a.row_stride == 1) return fill_transposed<STEPS>(a);
   for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t j = 0; j < a.columns; ++j) fill_element(a, i, j);
+    for (int64_t j = 0; j < a.columns; ++j) fill_element<STEPS>(a, i, j);
 }
+
+static void fill(const FillArgs& a) { a.inverse != 0 ? fill_by<true>(a) : fill_by<false>(a); }
 
 // As integers, magnitudes of float32 are in order, and NaN and infinity come above all others.
 static int32_t max_bits(const float* values, int64_t count, int64_t stride) {
@@ -199,6 +252,8 @@ static Kernels make_kernels() {
   k.squares = squares;
   k.window_max = window_max;
   k.to_float = to_float;
+  k.line = line;
+  k.dot = dot;
   return k;
 }
 

@@ -35,10 +35,17 @@ const Kernels& kernels() {
   }
 }
 
-const char* const kAlgorithmNames[] = {"tiles", "pairs", "emulated_tiles"};
+const char* const kAlgorithmNames[] = {"lines", "tiles", "pairs", "emulated_tiles"};
 
-std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels) {
+std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels,
+                    const conv::Problem& problem) {
   if (algorithm == "pairs") return "";
+  if (algorithm == "lines") {
+    if (problem.ci != 1 || problem.co != 1) return "lines are of one input and one output channel in a group";
+    if (options.accumulate == Accumulate::fp32_spill || options.overflow == Overflow::unchecked)
+      return "lines have exact sums and nothing that could overflow";
+    return problem.taps() <= int64_t{1} << 23 ? "" : "a double holds no more than 2^23 products";
+  }
   if (options.accumulate == Accumulate::fp32_spill) return "tiles have no chains to add up in float32";
   if (options.overflow == Overflow::unchecked) return "sums of tiles cannot overflow";
   if (algorithm == "tiles" && !kernels.tiles) return "the instruction set in force has no matrix unit";
@@ -49,6 +56,7 @@ struct Convolution::Weights {
   int16_t* pairs = nullptr;
   int16_t* digits = nullptr;
   int16_t* tiles = nullptr;
+  int16_t* dense = nullptr;  // of lines
   Norms norms{};
 };
 
@@ -71,12 +79,16 @@ Convolution::Convolution(const ConvDesc& desc, const conv::Work& work, const Opt
   for (const char* each : kAlgorithmNames) known = known || name == each;
   if (!known)
     throw Error(Code::invalid_argument,
-                "algorithm is '" + name + "'; allowed are 'auto', 'pairs', 'tiles' and 'emulated_tiles'");
-  const std::string why = name == "auto" ? "" : decline(name, options, kernels_);
+                "algorithm is '" + name + "'; allowed are 'auto', 'lines', 'pairs', 'tiles' and 'emulated_tiles'");
+  const auto declines = [&](const std::string& algorithm) {
+    return decline(algorithm, options, kernels_, work.problem);
+  };
+  const std::string why = name == "auto" ? "" : declines(name);
   if (!why.empty()) throw Error(Code::not_supported, "algorithm '" + name + "' cannot run this problem: " + why);
+  lines_ = name == "lines" || (name == "auto" && declines("lines").empty());
   if (name == "emulated_tiles")
     tiles_ = &emulated_tiles();
-  else if (name != "pairs" && decline("tiles", options, kernels_).empty())
+  else if (name != "pairs" && !lines_ && declines("tiles").empty())
     tiles_ = kernels_.tiles;
   if (desc.op == ConvOp::grad_weight)
     shapes_.push_back(grad_weight_shape(work.problem));
@@ -85,11 +97,16 @@ Convolution::Convolution(const ConvDesc& desc, const conv::Work& work, const Opt
 }
 
 const char* Convolution::algorithm() const {
+  if (lines_) return "lines";
   return !tiles_ ? "pairs" : tiles_ == &emulated_tiles() ? "emulated_tiles" : "tiles";
 }
 
 Convolution::Weights Convolution::keep(Arena& arena, const Shape& s) const {
   Weights w;
+  if (lines_) {
+    w.dense = arena.take<int16_t>(s.groups * s.columns * s.column_row());
+    return w;
+  }
   if (tiles_) {
     w.tiles = arena.take<int16_t>(packed_elements(s, Form::tiles, kernels_));
     return w;
@@ -110,7 +127,7 @@ Convolution::Scratch Convolution::lay_out(Arena& arena, int threads) const {
     room = std::max(room, pack_room(s, form, kernels_));
     const bool spill = options_.accumulate == Accumulate::fp32_spill;
     segments = std::max(segments, most_segments(s, spill ? 2 : kShortestExact));
-    product = std::max(product, product_room(s, form, kernels_));
+    product = std::max(product, lines_ ? lines_room(s) : product_room(s, form, kernels_));
     if (!largest || packed_elements(s, Form::pairs, kernels_) > packed_elements(*largest, Form::pairs, kernels_))
       largest = &s;
   }
@@ -129,7 +146,9 @@ Convolution::Scratch Convolution::lay_out(Arena& arena, int threads) const {
   t.exponents = arena.take<int32_t>(images + 1);
   t.largest = arena.take<int32_t>(threads);
   t.partial = arena.take<int32_t>(kMagnitudeParts * (images + 1));
-  if (largest && !packed()) {
+  if (lines_) {
+    if (!packed()) t.weights.dense = t.dense;
+  } else if (largest && !packed()) {
     // Of several phases, one after the other; a shape with more columns may have fewer terms, so both are asked.
     int64_t pairs = 0, digits = 0, tiles = 0;
     for (const Shape& s : shapes_) {
@@ -159,11 +178,15 @@ void Convolution::make_weights(size_t phase, const Values& w, const TensorView& 
     fill_gradient(s, w, factor, kernels_, threads, t.dense);
   else
     fill_weights(s, w, conv::weight_view(desc_, work_, work_.phases[phase], view), factor, kernels_, threads, t.dense);
+  if (lines_) {
+    if (weights.dense != t.dense) std::copy_n(t.dense, s.groups * s.columns * s.column_row(), weights.dense);
+    return;
+  }
   if (tiles_) return dfp16::pack(s, Form::tiles, t.dense, kernels_, threads, t.room, weights.tiles);
   if (options_.overflow == Overflow::certified) weights.norms = column_norms(s, t.dense, kernels_, threads, t.prefix);
 }
 
-void Convolution::pack(const TensorView& weight) {
+void Convolution::pack(const TensorView& weight, const Steps& steps) {
   const int threads = num_threads();
   Arena count;
   for (const Shape& s : shapes_) keep(count, s);
@@ -175,16 +198,17 @@ void Convolution::pack(const TensorView& weight) {
   Arena scratch(static_cast<char*>(memory.data()));
   Scratch t = lay_out(scratch, threads);
   int32_t exponent = 0;
-  quantisation_of(weight, 15, "weight", kernels_, threads, t.partial, &exponent, 1);
+  if (!steps.inverse) quantisation_of(weight, 15, "weight", kernels_, threads, t.partial, &exponent, 1);
   float factor[2];
   factors_of(exponent, factor);
   Values w;
   w.data = weight.data;
+  w.steps = steps;
   Arena arena(static_cast<char*>(kept.data()));
   for (size_t i = 0; i < shapes_.size(); ++i) {
     Weights weights = keep(arena, shapes_[i]);
     make_weights(i, w, weight, factor, t, threads, weights);
-    if (!tiles_)
+    if (!tiles_ && !lines_)
       for (Form form : {Form::pairs, Form::digits})
         dfp16::pack(shapes_[i], form, t.dense, kernels_, threads, t.room,
                     form == Form::pairs ? weights.pairs : weights.digits);
@@ -207,7 +231,11 @@ void Convolution::run_phase(size_t phase, const Call& call, Scratch& t, const We
   int64_t segments = 0;
   report.algorithm = algorithm();
   report.terms = s.terms();
-  if (!tiles_) {
+  if (lines_) {
+    form = Form::lines;
+    report.chain = s.terms();
+    report.bound = std::max(report.bound, std::ldexp(double(s.terms()), options.a_bits + options.b_bits));
+  } else if (!tiles_) {
     const Chain chain = choose_chain(s, options, t.source, weights.norms, kernels_, threads, t.prefix);
     form = chain.digits ? Form::digits : Form::pairs;
     segments = cut(s, chain.length, t.segments);
@@ -258,9 +286,14 @@ void Convolution::run_phase(size_t phase, const Call& call, Scratch& t, const We
   to.row_scale = t.row_scale;
   to.column_scale = (grad_weight ? call.a_exponent_count : call.b_exponent_count) > 1 ? t.column_scale : nullptr;
   to.largest = call.report && !call.out_integer ? t.largest : nullptr;
-  const int16_t* packed = form == Form::tiles ? weights.tiles : form == Form::digits ? weights.digits : weights.pairs;
-  multiply({s, form, t.source, packed, t.segments, segments, options.accumulate == Accumulate::fp32_spill, to, kernels_,
-            tiles_, threads, t.product});
+  const int16_t* packed = form == Form::lines    ? weights.dense
+                          : form == Form::tiles  ? weights.tiles
+                          : form == Form::digits ? weights.digits
+                                                 : weights.pairs;
+  const ProductArgs product{
+      s,  form,     t.source, packed,  t.segments, segments, options.accumulate == Accumulate::fp32_spill,
+      to, kernels_, tiles_,   threads, t.product};
+  lines_ ? multiply_lines(product) : multiply(product);
 }
 
 // Every output as a sum of no terms.
@@ -287,10 +320,13 @@ void Convolution::run(const Call& call, char* workspace, int threads) const {
   Scratch t = lay_out(arena, threads);
   const bool grad_weight = desc_.op == ConvOp::grad_weight, ready = packed() && !grad_weight;
   // a of the op: exponents for its images, or one; b: one exponent, or one for each column.
-  int64_t count = call.a.integer ? call.a_exponent_count : grad_weight ? 1 : work_.problem.batch;
+  const bool steps = call.a.steps.inverse != nullptr;
+  int64_t count = call.a.integer ? call.a_exponent_count : grad_weight || steps ? 1 : work_.problem.batch;
   Call c = call;
   c.a_exponent_count = count;
-  if (call.a.integer)
+  if (steps)
+    t.exponents[0] = 0;
+  else if (call.a.integer)
     std::copy_n(call.a_exponents, count > work_.problem.batch ? 1 : count, t.exponents);
   else
     quantisation_of(call.grad.defined() ? call.grad : call.x, 15, desc_.op == ConvOp::forward ? "x" : "grad", kernels_,
@@ -303,7 +339,10 @@ void Convolution::run(const Call& call, char* workspace, int threads) const {
                     &b_exponent, 1);
   float b_factor[2];
   factors_of(b_exponent, b_factor);
-  if (grad_weight) {
+  if (steps) {
+    t.row_scale[0] = call.a_scale * (call.b_exponent_count > 1 ? 1.0 : call.b_scales[0]);
+    std::copy_n(call.b_scales, call.b_exponent_count, t.column_scale);
+  } else if (grad_weight) {
     // Rows are of x (b), columns of the gradient (a), which may have an exponent for each.
     float a_factor[2];
     factors_of(t.exponents[0], a_factor);
@@ -333,7 +372,7 @@ void Convolution::run(const Call& call, char* workspace, int threads) const {
     if (!ready) make_weights(i, grad_weight ? c.a : c.b, c.weight, b_factor, t, threads, weights);
     run_phase(i, c, t, weights, ready, threads, report);
   }
-  report.certified = options_.overflow != Overflow::unchecked && report.bound <= kMostSum;
+  report.certified = options_.overflow != Overflow::unchecked && (lines_ || report.bound <= kMostSum);
   report.largest = *std::max_element(t.largest, t.largest + threads);
   if (call.report) *call.report = report;
 }

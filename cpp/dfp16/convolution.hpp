@@ -24,13 +24,19 @@ struct Call {
   void* out = nullptr;
   bool out_integer = false;
   Report* report = nullptr;
+  // Where a has steps instead of exponents: what a step of it is worth, and one of b (packed so), for every channel or
+  // for each of b_exponent_count of them.
+  double a_scale = 0;
+  const double* b_scales = nullptr;
 };
 
-// "pairs" runs everywhere; "tiles" needs a matrix unit; "emulated_tiles" does the same without, slowly, for tests.
-extern const char* const kAlgorithmNames[3];
+// "pairs" runs everywhere; "lines" is for depthwise; "tiles" needs a matrix unit; "emulated_tiles" does the same
+// without, slowly, for tests.
+extern const char* const kAlgorithmNames[4];
 
 // Why the named algorithm cannot run here; empty if it can.
-std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels);
+std::string decline(const std::string& algorithm, const Options& options, const Kernels& kernels,
+                    const conv::Problem& problem);
 
 class Convolution {
  public:
@@ -42,7 +48,7 @@ class Convolution {
   size_t packed_bytes() const { return kept_.size(); }
   bool packed() const { return kept_.data() != nullptr; }
 
-  void pack(const TensorView& weight);  // float32
+  void pack(const TensorView& weight, const Steps& steps = {});  // float32
   // Writes every output, those that no phase meets (stride larger than the window) as well.
   void run(const Call& call, char* workspace, int threads) const;
 
@@ -62,6 +68,7 @@ class Convolution {
   Options options_;
   const Kernels& kernels_;
   const TileKernels* tiles_ = nullptr;
+  bool lines_ = false;
   std::vector<Shape> shapes_;
   AlignedBuffer kept_;
   std::vector<Norms> kept_norms_;

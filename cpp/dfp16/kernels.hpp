@@ -49,7 +49,8 @@ struct TileKernels {
 };
 
 // dst[i * dst_row + j] = rn(src[i * row_stride + j * column_stride] * factor[0] * factor[1]) of float32, or the int16
-// itself. Two factors, because one float32 cannot hold every power of two that is needed.
+// itself. Two factors, because one float32 cannot hold every power of two that is needed. With `inverse` instead, what
+// is nearest to src * inverse in [low, high], where NaN is low.
 struct FillArgs {
   const void* src;
   bool integer;
@@ -57,6 +58,7 @@ struct FillArgs {
   int16_t* dst;
   int64_t dst_row;
   float factor[2];
+  double inverse = 0, low = 0, high = 0;
 };
 
 // out[i] = float32(sums[i] * scale), rounded once. digits: sums is [.., 2, width], high and low digits of one column.
@@ -70,6 +72,17 @@ struct FloatArgs {
   float* out;
 };
 
+// Depthwise: sums[i] = sum over runs r and j < run of weights[r * weights_run + j] source[offsets[r] + j + i * step].
+// Whole vectors are read and written, two of int32 at a time.
+struct LineArgs {
+  const int16_t* source;
+  const int64_t* offsets;
+  int64_t runs, run, weights_run;
+  const int16_t* weights;
+  int64_t step, count;
+  double* sums;
+};
+
 struct Kernels {
   int width;      // columns in a vector
   int lanes;      // columns of a panel, two vectors
@@ -81,6 +94,8 @@ struct Kernels {
   void (*squares)(const int16_t* values, int64_t blocks, int64_t* sums);        // of kNormBlock elements each
   int64_t (*window_max)(const int64_t* prefix, int64_t count, int64_t window);  // of `count` sums up to each place
   void (*to_float)(const FloatArgs&);
+  void (*line)(const LineArgs&);
+  int64_t (*dot)(const int16_t* a, const int16_t* b, int64_t count);  // of at most 2^23 products
   const TileKernels* tiles;  // null where the ISA has no matrix unit; emulated by scalar
 };
 

@@ -40,9 +40,11 @@ static OMNICONV_INLINE i32 dot_pairs(i32 sums, i32 a, i32 b) {
 #endif
 }
 
+typedef int32_t i32_mem __attribute__((vector_size(4 * kWidth), may_alias));
+
 // sums = 2^16 high + low, added to what is there already.
 template <int ROWS>
-static OMNICONV_INLINE void widen(const i32 (&high)[ROWS][2], const i32 (&low)[ROWS][2], int64_t* to, bool add) {
+static OMNICONV_INLINE void widen(const i32_mem* high, const i32_mem* low, int64_t* to, bool add) {
   typedef int64_t i64_at __attribute__((vector_size(4 * kWidth), aligned(8), may_alias));
   typedef int32_t i32_half __attribute__((vector_size(2 * kWidth), may_alias));
   constexpr int kHalf = kWidth / 2;
@@ -53,11 +55,11 @@ static OMNICONV_INLINE void widen(const i32 (&high)[ROWS][2], const i32 (&low)[R
 #pragma GCC unroll 2
       for (int part = 0; part < 2; ++part) {
         i32_half h, l;
-        __builtin_memcpy(&h, reinterpret_cast<const int32_t*>(&high[r][v]) + part * kHalf, sizeof h);
-        __builtin_memcpy(&l, reinterpret_cast<const int32_t*>(&low[r][v]) + part * kHalf, sizeof l);
-        auto& sum = *reinterpret_cast<i64_at*>(to + (r * 2 + v) * kWidth + part * kHalf);
+        __builtin_memcpy(&h, reinterpret_cast<const int32_t*>(high + r * 2 + v) + part * kHalf, sizeof h);
+        __builtin_memcpy(&l, reinterpret_cast<const int32_t*>(low + r * 2 + v) + part * kHalf, sizeof l);
+        i64_at* sum = reinterpret_cast<i64_at*>(to + (r * 2 + v) * kWidth + part * kHalf);
         const i64_at here = (__builtin_convertvector(h, i64_at) << 16) + __builtin_convertvector(l, i64_at);
-        sum = add ? sum + here : here;
+        *sum = add ? *sum + here : here;
       }
 }
 
@@ -66,15 +68,23 @@ static OMNICONV_INLINE void run_pairs(const PairArgs& args) {
   constexpr int64_t kMostChains = 32767;
   const int16_t* rows[ROWS];
   for (int r = 0; r < ROWS; ++r) rows[r] = args.rows[r];
-  i32 high[ROWS][2], sums[ROWS][2];
-  f32 spill[ROWS][2];
+  // What chains leave behind, high halves or float32 sums, and room for the low ones. Through a pointer of unknown
+  // origin: registers are for the inner loop, whose sums must not have an address either, or -O3 stores them each time.
+  alignas(64) int32_t memory[2 * ROWS * 2 * kWidth];
+  i32_mem* high = reinterpret_cast<i32_mem*>(memory);
+  __asm__("" : "+r"(high));
+  i32_mem* const low = high + 2 * ROWS;
+  i32 sums[ROWS][2];
 #pragma GCC unroll 12
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) {
-      high[r][v] = sums[r][v] = i32{};
-      spill[r][v] = f32{};
-    }
+    for (int v = 0; v < 2; ++v) high[r * 2 + v] = sums[r][v] = i32{};
+  const auto keep_low = [&] {
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) low[r * 2 + v] = sums[r][v];
+  };
   const int16_t* panel = args.panel;
   int64_t chains = 0;
   bool add = false;
@@ -98,26 +108,32 @@ static OMNICONV_INLINE void run_pairs(const PairArgs& args) {
     for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
+        i32_mem& to = high[r * 2 + v];
         if constexpr (SPILL) {
-          spill[r][v] += __builtin_convertvector(sums[r][v], f32);
+          to = (i32_mem)((f32)to + __builtin_convertvector(sums[r][v], f32));
           sums[r][v] = i32{};
         } else {
-          high[r][v] += sums[r][v] >> 16;
+          to += sums[r][v] >> 16;
           sums[r][v] &= 0xffff;
         }
       }
     if (SPILL || ++chains < kMostChains) continue;
-    widen(high, sums, args.sums, add);
+    keep_low();
+    widen<ROWS>(high, low, args.sums, add);
 #pragma GCC unroll 12
-    for (int r = 0; r < ROWS; ++r) high[r][0] = high[r][1] = sums[r][0] = sums[r][1] = i32{};
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) high[r * 2 + v] = sums[r][v] = i32{};
     add = true;
     chains = 0;
   }
-  if constexpr (!SPILL) return widen(high, sums, args.sums, add);
+  if constexpr (SPILL) {
 #pragma GCC unroll 12
-  for (int r = 0; r < ROWS; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) store(args.spill + (r * 2 + v) * kWidth, spill[r][v]);
+    for (int r = 0; r < ROWS * 2; ++r) store(args.spill + r * kWidth, (f32)high[r]);
+  } else {
+    keep_low();
+    widen<ROWS>(high, low, args.sums, add);
+  }
 }
 
 template <int ROWS>

@@ -24,8 +24,9 @@ class Arena {
   size_t used_ = 0;
 };
 
-// How weights are laid out for the kernels: pairs of panels of two vectors; the same of high and low digits; tiles.
-enum class Form { pairs, digits, tiles };
+// How weights are laid out for the kernels: pairs of panels of two vectors; the same of high and low digits; tiles; as
+// the dense matrix is.
+enum class Form { pairs, digits, tiles, lines };
 
 int64_t panel_columns(Form form, const Kernels& kernels);
 int64_t packed_elements(const Shape& shape, Form form, const Kernels& kernels);  // int16
@@ -65,5 +66,9 @@ struct ProductArgs {
 
 size_t product_room(const Shape& shape, Form form, const Kernels& kernels);
 void multiply(const ProductArgs& args);
+
+// Of one channel and one column in a group; of the forward kind, of at most 2^23 terms.
+size_t lines_room(const Shape& shape);
+void multiply_lines(const ProductArgs& args);
 
 }  // namespace omniconv::dfp16

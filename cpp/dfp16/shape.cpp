@@ -22,11 +22,16 @@ void set_run(Shape& s, int64_t length) {
   s.run = (length + 1) / 2 * 2;
 }
 
-FillArgs fill_of(const Values& v, int64_t at) {
+FillArgs fill_of(const Values& v, int64_t at, int64_t index = 0) {
   const auto* bytes = static_cast<const char*>(v.data);
   FillArgs f{};
   f.src = bytes + at * (v.integer ? int64_t(sizeof(int16_t)) : int64_t(sizeof(float)));
   f.integer = v.integer;
+  if (v.steps.inverse) {
+    f.inverse = v.steps.inverse[index * v.steps.step];
+    f.low = v.steps.low[index * v.steps.step];
+    f.high = v.steps.high[index * v.steps.step];
+  }
   return f;
 }
 
@@ -202,7 +207,7 @@ void fill_weights(const Shape& s, const Values& w, const conv::WeightView& view,
         rest /= p.axis[2].taps;
       }
       at += rest % p.axis[1].taps * view.tap[1] + rest / p.axis[1].taps * view.tap[0];
-      FillArgs f = fill_of(w, at);
+      FillArgs f = fill_of(w, at, task);
       f.row_stride = view.tap[2];
       f.column_stride = view.ci;
       f.rows = taps_w;

@@ -45,11 +45,18 @@ struct Shape {
 Shape forward_shape(const conv::Problem& problem);
 Shape grad_weight_shape(const conv::Problem& problem);
 
-// An operand as it comes: float32, to be rounded, or mantissas.
+// Steps of 8-bit numbers, q - zero: of index i of axis 0 the value times inverse[i * step], in low[i * step] and high.
+struct Steps {
+  const double *inverse = nullptr, *low = nullptr, *high = nullptr;
+  int64_t step = 0;
+};
+
+// An operand as it comes: float32, to be rounded by factors or to steps, or mantissas.
 struct Values {
   const void* data = nullptr;
   bool integer = false;
   conv::Strides strides;
+  Steps steps{};
 };
 
 // x into the source. factors: of each image (or one for all, with factor_step 0); unused for mantissas.

@@ -1,9 +1,6 @@
 // fft/c_api.cpp -- the C interface of long convolutions
 #include "core/c_api.hpp"
 
-#include <algorithm>
-#include <cstring>
-
 #include "omniconv/fft.hpp"
 
 struct omniconv_fft_conv_plan {
@@ -18,25 +15,6 @@ namespace {
 
 using Options = omniconv_fft_conv_options;
 using Arrays = omniconv_fft_conv_arrays;
-
-constexpr size_t kLargestSize = 4096;  // a larger one was never set
-
-// A struct that opens with its size: what an older caller leaves out is as in `defaults`; a newer one may not ask for
-// what this library does not know.
-template <class Struct>
-Struct read(const Struct* given, const Struct& defaults, const char* name) {
-  Struct to = defaults;
-  if (!given) return to;
-  if (given->size < sizeof to || given->size > kLargestSize)
-    throw Error(Code::invalid_argument, "the size of " + std::string(name) + " is " + std::to_string(given->size) +
-                                            "; expected is its sizeof, here " + std::to_string(sizeof to));
-  const char* bytes = reinterpret_cast<const char*>(given);
-  if (std::any_of(bytes + sizeof to, bytes + given->size, [](char c) { return c != 0; }))
-    throw Error(Code::not_supported,
-                std::string(name) + " sets a member that library version " OMNICONV_VERSION " does not know");
-  std::memcpy(static_cast<void*>(&to), given, sizeof to);
-  return to;
-}
 
 Options default_options() { return {sizeof(Options), "causal", "none", "auto", 0.01, 0}; }
 

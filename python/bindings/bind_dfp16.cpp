@@ -75,6 +75,26 @@ void bind_dfp16(nb::module_& m) {
       },
       nb::arg("desc"), nb::arg("a"), nb::arg("a_exponent"), nb::arg("a_bits"), nb::arg("b"), nb::arg("b_exponent"),
       nb::arg("b_bits"), nb::arg("out"), nb::arg("bias").none(), nb::arg("accumulate"), nb::arg("overflow"));
+  nb::class_<dfp16::Int8Conv>(m, "Int8Conv", "A convolution of 8-bit numbers, its weight packed.")
+      .def(
+          "__init__",
+          [](dfp16::Int8Conv* self, const ConvDesc& desc, double x_scale, int64_t x_zero,
+             std::vector<double> weight_scale, std::vector<int64_t> weight_zero, nb::handle weight) {
+            const In w(weight, "weight");
+            new (self) dfp16::Int8Conv(desc, {{x_scale}, {x_zero}}, {std::move(weight_scale), std::move(weight_zero)},
+                                       w.view());
+          },
+          nb::arg("desc"), nb::arg("x_scale"), nb::arg("x_zero"), nb::arg("weight_scale"), nb::arg("weight_zero"),
+          nb::arg("weight"))
+      .def(
+          "run",
+          [](const dfp16::Int8Conv& self, nb::handle x, nb::handle bias, nb::handle y) {
+            const In from(x, "x"), added(bias, "bias");
+            const Out to(y, "y");
+            nb::gil_scoped_release free;
+            self.run(from.view(), added.view(), to.view());
+          },
+          nb::arg("x"), nb::arg("bias").none(), nb::arg("y"));
 }
 
 }  // namespace omniconv::bindings

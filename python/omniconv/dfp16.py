@@ -19,7 +19,8 @@ from omniconv.conv_spec import W_ORDER, X_ORDER, Ints, Padding, check_rank, inte
 
 __all__ = [
     "Certificate", "DfpTensor", "add", "conv1d", "conv1d_grad_input", "conv1d_grad_weight", "conv2d",
-    "conv2d_grad_input", "conv2d_grad_weight", "dequantize", "explain", "linear", "mul", "quantize", "requantize",
+    "conv2d_grad_input", "conv2d_grad_weight", "conv3d", "conv3d_grad_input", "conv3d_grad_weight", "dequantize",
+    "explain", "linear", "mul", "quantize", "requantize",
 ]  # fmt: skip
 
 GRANULARITIES = ("tensor", "image", "channel", "row")
@@ -51,12 +52,14 @@ class DfpTensor(NamedTuple):
 class Certificate(NamedTuple):
     """Why no sum overflowed in a convolution, and which way it went."""
 
-    algorithm: str  #: "pairs" (chains of int32 sums), "tiles" (a matrix unit) or "emulated_tiles"
+    algorithm: (
+        str  #: "pairs" (chains of int32), "lines" (depthwise, doubles), "tiles" (a matrix unit), "emulated_tiles"
+    )
     digits: bool  #: "pairs" alone: the weights were split into bytes, because 8 terms might have overflowed
     terms: int  #: of the whole sum
-    chain: int  #: most terms that one int32 holds the sum of
+    chain: int  #: most terms that one int32 (of "lines": a double) holds the sum of
     bound: float  #: no such sum is larger in magnitude
-    certified: bool  #: bound <= 2**31 - 1
+    certified: bool  #: bound <= 2**31 - 1 (2**53 of "lines")
     next_exponent: int | None  #: with it, a float32 result could be quantised to 15 bits without another look at it
 
 
@@ -367,7 +370,7 @@ def _conv(spatial: int) -> Callable[..., Any]:
         out : "float32", "dfp16" or "int64"
             float32: the nearest to the exact sum. dfp16: the sum requantised to `bits` bits by `rounding` and `seed`.
             int64: the sum of products of mantissas, whose exponent is that of x plus that of weight.
-        algorithm : "auto", "pairs", "tiles" or "emulated_tiles"
+        algorithm : "auto", "pairs", "lines", "tiles" or "emulated_tiles"
             Exact results do not depend on it.
 
         Raises
@@ -455,9 +458,9 @@ def _named(function: Callable[..., Any], name: str, spatial: int) -> Callable[..
     return function
 
 
-conv1d, conv2d = _conv(1), _conv(2)
-conv1d_grad_input, conv2d_grad_input = _grad_input(1), _grad_input(2)
-conv1d_grad_weight, conv2d_grad_weight = _grad_weight(1), _grad_weight(2)
+conv1d, conv2d, conv3d = _conv(1), _conv(2), _conv(3)
+conv1d_grad_input, conv2d_grad_input, conv3d_grad_input = _grad_input(1), _grad_input(2), _grad_input(3)
+conv1d_grad_weight, conv2d_grad_weight, conv3d_grad_weight = _grad_weight(1), _grad_weight(2), _grad_weight(3)
 
 
 def linear(x: DfpTensor, weight: DfpTensor, bias: Any = None, **options: Any) -> Any:
@@ -494,7 +497,7 @@ def explain(op: str, a: DfpTensor, b: DfpTensor, shape: Sequence[int] | None = N
     ----------
     op : "forward", "grad_input" or "grad_weight"
     a, b : DfpTensor
-        The operands of `conv2d` (or `conv1d`), `conv2d_grad_input`, `conv2d_grad_weight`, in their order.
+        The operands of `conv2d`, `conv2d_grad_input`, `conv2d_grad_weight` (or those of 1 or 3 axes), in their order.
     shape : sequence of int
         input_shape or weight_shape of the gradients.
     """

@@ -82,6 +82,50 @@ def test_sums_equal_those_of_int64(problem, overflow, algorithm, isa):
         assert np.array_equal(got, getattr(conv, op)(a, b)), op
 
 
+@settings(max_examples=25)
+@given(
+    groups=st.sampled_from([1, 3, 18]), kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), nhwc=st.booleans(),
+    stride=st.sampled_from([1, 2]), dilation=st.sampled_from([1, 2]), size=st.integers(9, 40), seed=st.integers(0, 99),
+    fills=st.tuples(st.sampled_from(FILLS), st.sampled_from(FILLS)),
+)  # fmt: skip
+def test_depthwise_by_lines(groups, kernel, nhwc, stride, dilation, size, seed, fills, isa):
+    conv = oracle.Conv((2, groups, 11, size), (groups, 1, *kernel), (stride,) * 2, (2, 1), (dilation,) * 2, groups)
+    for op, (a, b) in _operands(conv, seed, fills).items():
+        if nhwc:
+            a = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        want = getattr(conv, op)(a, b)
+        for algorithm in ("lines", "pairs"):
+            assert np.array_equal(_run(conv, op, a, b, out="int64", algorithm=algorithm), want), (op, algorithm)
+        floats = _run(conv, op, a, b, algorithm="lines")
+        assert np.array_equal(floats, want.astype(np.float32))
+    a, b = _operands(conv, seed, fills)["y"]
+    report = dfp16.explain("forward", a, b, **conv.options)
+    assert (report.algorithm, report.certified) == ("lines", True)
+
+
+def test_lines_have_the_epilogue_and_exponents_of_pairs(isa):
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((3, 5, 9, 21)), rng.standard_normal((5, 1, 3, 3))
+    x, w = (x * np.exp2([0, 9, -20])[:, None, None, None]).astype(np.float32), w.astype(np.float32)
+    bias = rng.standard_normal(5).astype(np.float32)
+    a, b = dfp16.quantize(x, granularity="image"), dfp16.quantize(w, granularity="image")
+    how = {"groups": 5, "padding": 1, "activation": "relu"}
+    reports = [dfp16.explain("forward", a, b, bias=bias, algorithm=n, **how) for n in ("lines", "pairs")]
+    assert reports[0].next_exponent == reports[1].next_exponent
+    assert np.array_equal(
+        dfp16.conv2d(a, b, bias, algorithm="lines", **how), dfp16.conv2d(a, b, bias, algorithm="pairs", **how)
+    )
+    plans = [omniconv.plan_conv2d(x.shape, w, groups=5, padding=1, precision="dfp16", algorithm=n)
+             for n in ("lines", "pairs")]  # fmt: skip
+    assert plans[0].algorithm == "lines"
+    for layout in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        assert np.array_equal(plans[0](layout), plans[1](layout))
+    with pytest.raises(NotImplementedError, match="one input and one output channel"):
+        dfp16.conv2d(np.zeros((1, 2, 4, 4), np.int16), np.zeros((1, 2, 3, 3), np.int16), algorithm="lines")
+    with pytest.raises(NotImplementedError, match="could overflow"):
+        dfp16.conv2d(a, b, groups=5, algorithm="lines", overflow="unchecked")
+
+
 @settings(max_examples=12)
 @given(problem=problems())
 def test_the_text_of_the_matrix_unit_computes_the_same(problem):
@@ -104,6 +148,43 @@ def test_long_reductions(terms, fills, algorithm, isa):
     for overflow in ("certified", "worst_case"):
         got = dfp16.conv2d(x, w, out="int64", overflow=overflow, algorithm=algorithm)
         assert got.item() == want
+
+
+def _adversaries(terms: int) -> np.ndarray:
+    """[pattern, terms]: extremes, a filter to be matched, signs that alternate, sums that cancel but for a little."""
+    rng, half = np.random.default_rng(terms), np.arange(terms) < terms // 2
+    filters = rng.integers(-32767, 32768, terms)
+    almost = np.where(half, 32767, -32767)
+    almost[-1] += 1
+    return np.stack([
+        np.full(terms, 32767), np.full(terms, -32767), filters, -filters, np.sign(filters + 0.5) * 32767,
+        np.where(np.arange(terms) % 2, 32767, -32767), almost, np.where(half, 32767, 0),
+    ]).astype(np.int16)  # fmt: skip
+
+
+@pytest.mark.parametrize("terms", [32_896, 32_897, 65_793, 65_794])
+def test_adversarial_sums_are_exact_and_rounded_once_on_every_path(terms, isa):
+    rows, columns = _adversaries(terms), _adversaries(terms)
+    sums = rows.astype(np.int64) @ columns.astype(np.int64).T
+    assert (np.abs(sums) > 2**44).any()
+    assert (np.abs(sums) < 2**17).any()
+    n, e = len(rows), (-13, -41)
+    want = oracle.rounded(sums, sum(e))
+    a, b = rows[:, :, None, None], columns[:, :, None, None]
+    runs = {
+        "forward": (dfp16.conv2d, a, b, ()),
+        "grad_input": (dfp16.conv2d_grad_input, a, columns.T[:, :, None, None], ((n, n, 1, 1),)),
+        "grad_weight": (dfp16.conv2d_grad_weight, rows[None, :, None], columns[None, :, None], ((n, n, 1, 1),)),
+    }
+    ways = [{"algorithm": "pairs", "overflow": o} for o in ("certified", "worst_case")]
+    ways += [{"algorithm": "emulated_tiles"}] if isa == "scalar" else []
+    ways += [{"algorithm": "tiles"}] if isa == "amx" else []
+    for op, (run, first, second, shape) in runs.items():
+        first, second = (dfp16.DfpTensor(np.ascontiguousarray(m), np.array(k, np.int32))
+                         for m, k in zip((first, second), e, strict=True))  # fmt: skip
+        for how in ways:
+            assert np.array_equal(run(first, second, *shape, out="int64", **how)[:, :, 0, 0], sums), (op, how)
+            assert np.array_equal(run(first, second, *shape, **how)[:, :, 0, 0], want), (op, how)
 
 
 @settings(max_examples=25)
@@ -271,6 +352,23 @@ def test_one_axis_and_linear():
     columns = dfp16.quantize(rng.standard_normal((7, 50)).astype(np.float32), granularity="row")
     want = rows.dequantize("float64") @ columns.dequantize("float64").T
     assert np.array_equal(dfp16.linear(rows, columns), want.astype(np.float32))
+
+
+@pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 3), ((1, 2, 1), (2, 1, 3), 1), (1, 1, 6)])
+def test_three_axes(stride, dilation, groups, isa):
+    """Sums of PyTorch in float64 are exact here: fewer than 2^53 / 2^30 terms."""
+    rng = np.random.default_rng(8)
+    x, w = (_mantissas(rng, s, "random") for s in ((2, 6, 5, 7, 6), (12, 6 // groups, 2, 3, 2)))
+    how = {"stride": stride, "padding": (1, 0, 2), "dilation": dilation, "groups": groups}
+    wide = [torch.from_numpy(m.astype(np.float64)).requires_grad_() for m in (x, w)]
+    y = torch.nn.functional.conv3d(*wide, None, **how)
+    dy = _mantissas(rng, tuple(y.shape), "random")
+    dx, dw = torch.autograd.grad(y, wide, torch.from_numpy(dy.astype(np.float64)))
+    for algorithm in ["pairs", *(["emulated_tiles"] if isa == "scalar" and groups == 1 else [])]:
+        how |= {"algorithm": algorithm, "out": "int64"}
+        assert np.array_equal(dfp16.conv3d(x, w, **how), y.detach().numpy())
+        assert np.array_equal(dfp16.conv3d_grad_input(dy, w, x.shape, **how), dx.numpy())
+        assert np.array_equal(dfp16.conv3d_grad_weight(dy, x, w.shape, **how), dw.numpy())
 
 
 def test_arrays_of_torch_and_other_layouts():

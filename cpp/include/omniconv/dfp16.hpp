@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "omniconv/conv.hpp"
 
@@ -66,12 +68,12 @@ struct Options {
 
 // How a run came out; see explain().
 struct Report {
-  std::string algorithm;   // "pairs" or "tiles"
+  std::string algorithm;   // "pairs", "lines" or "tiles"
   bool digits = false;     // pairs: weights split into bytes
   int64_t terms = 0;       // of the whole sum
-  int64_t chain = 0;       // most terms that an int32 holds the sum of
+  int64_t chain = 0;       // most terms that an int32 (of lines: a double) holds the sum of
   double bound = 0;        // no such sum is larger
-  bool certified = false;  // bound <= 2^31 - 1
+  bool certified = false;  // bound <= 2^31 - 1 (2^53 of lines)
   int64_t largest = 0;     // bits of the largest float32 magnitude in out, for the next exponent
 };
 
@@ -79,11 +81,36 @@ struct Report {
 // int64 (the sums themselves, without exponents; bias and activation do not go with it). An exponent array has one
 // element, or one for each image of a (forward, grad_input), for each output channel (axis 0) of a forward weight,
 // for each channel of a and of b (grad_weight: output channels of the gradient a, input channels of x).
-// desc.algorithm: "auto", "pairs" or "tiles".
+// desc.algorithm: "auto", "lines" (depthwise), "pairs" or "tiles".
 struct Operands {
   TensorView a{}, b{}, out{}, bias{}, a_exponent{}, b_exponent{};
 };
 OMNICONV_API Report convolve(ConvDesc desc, const Options& options, const Operands& operands);
+
+// ---- 8 bits
+// ----------------------------------------------------------------------------------------------------------
+
+// real = scale * (q - zero), q in [-128, 127]: one format, or of a weight one for each output channel.
+struct Affine8 {
+  std::vector<double> scale;
+  std::vector<int64_t> zero;
+};
+
+// A forward convolution of numbers of 8 bits. x is float32 and rounded on the way, to even and into the range (NaN to
+// its low end); sums are exact; y = float32(sum * scales), then bias and the activation of desc in float32.
+class OMNICONV_API Int8Conv {
+ public:
+  // desc: geometry, shapes and activation; weight: float32, copied.
+  Int8Conv(ConvDesc desc, Affine8 x_format, Affine8 weight_format, const TensorView& weight);
+  Int8Conv(Int8Conv&&) noexcept;
+  Int8Conv& operator=(Int8Conv&&) noexcept;
+  ~Int8Conv();
+  void run(const TensorView& x, const TensorView& bias, const TensorView& y) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace dfp16
 }  // namespace omniconv

@@ -234,6 +234,41 @@ OMNICONV_API omniconv_status omniconv_sparse_conv_grad_weight(const omniconv_spa
 OMNICONV_API omniconv_status omniconv_sparse_pool(const omniconv_sparse_map* map, const char* mode, const DLTensor* x,
                                                   const DLTensor* out);
 
+// ---- dynamic fixed point -------------------------------------------------------------------------------------------
+//
+// value = mantissa * 2^exponent, |mantissa| <= 2^bits - 1, see omniconv/dfp16.hpp. mantissa is int16, dense; exponent
+// is int32 [1], [x.shape[0]] (image), [x.shape[1]] (channel) or [the product of all axes but the last] (row).
+
+typedef struct omniconv_dfp16_options {
+  size_t size;              // of this struct as the caller knows it, so that it can grow
+  const char* granularity;  // "tensor"; "image", "channel", "row": what shares an exponent
+  const char* rounding;     // "nearest_even"; "toward_zero", "stochastic"
+  uint64_t seed, stream;    // 0, of stochastic rounding
+  int32_t bits;             // 15; 2 to 15
+  int32_t saturate;         // 0; 1: infinities become the largest mantissa and NaN 0, else they are an error
+  const char* accumulate;   // "exact"; "fp32_spill"
+  const char* overflow;     // "certified"; "worst_case", "unchecked"
+  int32_t a_bits, b_bits;   // 15, of the operands of a convolution; 16 where they may hold -32768
+} omniconv_dfp16_options;
+
+// Fills in the defaults; size is sizeof(omniconv_dfp16_options). NULL for options means the defaults everywhere.
+OMNICONV_API omniconv_status omniconv_dfp16_options_init(omniconv_dfp16_options* options, size_t size);
+
+// x: float32 of any strides.
+OMNICONV_API omniconv_status omniconv_dfp16_quantize(const DLTensor* x, const DLTensor* mantissa,
+                                                     const DLTensor* exponent, const omniconv_dfp16_options* options);
+// out: float32 or float64, dense.
+OMNICONV_API omniconv_status omniconv_dfp16_dequantize(const DLTensor* mantissa, const DLTensor* exponent,
+                                                       const DLTensor* out, const omniconv_dfp16_options* options);
+
+// a, b as for omniconv_conv_op, both mantissas; out: float32, nearest to the exact sums, or int64, the sums themselves.
+// bias, float32, may be NULL, and goes with float32 and the forward convolution. Of `geometry` activation and the
+// algorithm ("auto", "lines", "pairs", "tiles", "emulated_tiles") count too, precision does not.
+OMNICONV_API omniconv_status omniconv_dfp16_conv(omniconv_conv_op op, const DLTensor* a, const DLTensor* a_exponent,
+                                                 const DLTensor* b, const DLTensor* b_exponent, const DLTensor* bias,
+                                                 const DLTensor* out, const omniconv_conv_options* geometry,
+                                                 const omniconv_dfp16_options* options);
+
 // ---- modified Bessel functions ------------------------------------------------------------------------------------
 
 // function: "log_iv", "log_kv", "log_ive", "log_kve", "iv_ratio", "iv_ratioc", "kv_ratio", "iv_ratio_dx", "log_iv_grad"

@@ -1,4 +1,4 @@
-"""Integer convolution beside float32: omniconv's dfp16 and float32, PyTorch's float32 in three layouts and its int8.
+"""Integer convolution beside float32: omniconv's dfp16, int8 and float32, PyTorch's float32 in three layouts and int8.
 
 Weights are prepacked where a contestant may; quantising the input and writing float32 is part of every timed call of
 dfp16 and of int8. The int8 peer is a quantised ``torch.nn.Conv2d`` of PyTorch's own (u8 activations, s8 weights with a
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import omniconv
+from omniconv import quant
 from omniconv.bench import machine, peers
 from omniconv.bench.conv import conv2d_float64, relative_error
 from omniconv.bench.layers import Layer
@@ -54,6 +55,9 @@ def _ours(layer: Layer, x: np.ndarray, w: np.ndarray) -> list[peers.Contestant]:
         plan = omniconv.plan_conv2d(x.shape, w, precision=precision, **options)
         call = lambda plan=plan: plan(x)  # noqa: E731
         found.append(peers.Contestant(name, "omniconv", call, np.asarray, plan.workspace_bytes, plan.packed_bytes))
+    form, w_form = quant.calibrate(x, "asymmetric"), quant.calibrate(w, granularity="channel")
+    int8 = quant.Int8Conv2d(x.shape, w, form, w_form, **options)
+    found.append(peers.Contestant("int8", "omniconv", lambda: int8(x), np.asarray))
     return found
 
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from omniconv import dfp16
+from omniconv import _core
+from omniconv.conv_spec import spec_of
 
-__all__ = ["SCHEMES", "Affine", "calibrate", "conv2d", "fit", "kl_threshold"]
+__all__ = ["SCHEMES", "Affine", "Int8Conv2d", "calibrate", "conv2d", "fit", "kl_threshold"]
 
 SCHEMES = ("asymmetric", "symmetric", "symmetric_with_uint8", "symmetric_with_power2_scale")
 _LEVELS = 128  # of one sign
@@ -27,7 +28,7 @@ class Affine(NamedTuple):
     def steps(self, x: np.ndarray) -> np.ndarray:
         """The nearest q in [-128, 127] less `zero`, int16."""
         zero = self._along(self.zero, x.ndim)
-        q = np.rint(x / self._along(self.scale, x.ndim)) + zero
+        q = np.rint(np.multiply(x, 1 / self._along(self.scale, x.ndim), dtype=np.float64)) + zero
         return (np.clip(q, -128, 127) - zero).astype(np.int16)
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
@@ -112,23 +113,59 @@ def calibrate(x: np.ndarray, scheme: str = "symmetric", clipping: str = "max", g
     return fit(low, high, scheme) if granularity == "channel" else fit(low[0], high[0], scheme)
 
 
+class Int8Conv2d:
+    """A convolution of 8-bit numbers whose weight is rounded and packed once.
+
+    Called with x [N, Ci, H, W] and bias [Co] or None it returns y, float32 NumPy arrays all: x is rounded on the way
+    (NaN to the low end of the range), sums are exact, y = float32(sum * scales) + bias. What is multiplied is q - zero,
+    of 9 bits with its sign, so zero points cost nothing, and padding is a true 0.
+
+    Parameters
+    ----------
+    x_shape : sequence of int
+        [N, Ci, H, W].
+    weight : array, float32
+        [Co, Ci / groups, Kh, Kw].
+    x_format, weight_format : Affine
+        Of all of x; of all of weight, or one for each output channel.
+    stride, padding, dilation, groups
+        As in `omniconv.conv2d`.
+    """
+
+    def __init__(
+        self, x_shape: Sequence[int], weight: np.ndarray, x_format: Affine, weight_format: Affine,
+        *, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+    ) -> None:  # fmt: skip
+        if x_format.scale.ndim:
+            raise ValueError("x_format has a scale for each index of axis 0; within one sum there can be but one")
+        if weight.dtype != np.float32:
+            raise TypeError(f"weight has dtype {weight.dtype}; supported is float32")
+        spec = spec_of(
+            "forward", "float32", tuple(x_shape), weight.shape, precision="dfp16", stride=stride, padding=padding,
+            dilation=dilation, groups=groups,
+        )  # fmt: skip
+        desc = spec.desc()
+        self._y_shape = tuple(_core.conv_output_shape(desc))
+        self._plan = _core.Int8Conv(
+            desc, float(x_format.scale), int(x_format.zero), np.atleast_1d(weight_format.scale).tolist(),
+            np.atleast_1d(weight_format.zero).tolist(), weight,
+        )  # fmt: skip
+
+    def __call__(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """Y of x; see the class."""
+        if x.dtype != np.float32:
+            raise TypeError(f"x has dtype {x.dtype}; supported is float32")
+        y = np.empty(self._y_shape, np.float32)
+        self._plan.run(x, bias, y)
+        return y
+
+
 def conv2d(
     x: np.ndarray, weight: np.ndarray, x_format: Affine, weight_format: Affine, bias: np.ndarray | None = None,
     *, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> np.ndarray:  # fmt: skip
-    """Convolution of 8-bit numbers: x and weight, float32, are rounded to their formats; sums are exact; y is float32.
-
-    What is summed is q - zero, of 9 bits with its sign, so zero points cost nothing, and padding is a true 0. It runs
-    on the kernels of `omniconv.dfp16`, which for so few bits need no more than one int32 for a few thousand terms.
-    """
-    if x_format.scale.ndim:
-        raise ValueError("x_format has a scale for each index of axis 0; within one sum there can be but one")
-    a = dfp16.DfpTensor(x_format.steps(x), np.zeros((), np.int32), 8)
-    b = dfp16.DfpTensor(weight_format.steps(weight), np.zeros((), np.int32), 8)
-    sums = dfp16.conv2d(
-        a, b, stride=stride, padding=padding, dilation=dilation, groups=groups, out="int64", overflow="worst_case"
-    )
-    scale = (x_format.scale * weight_format.scale).reshape(-1, 1, 1)
-    y = sums * scale
-    return (y if bias is None else y + bias.reshape(-1, 1, 1)).astype(np.float32)
+    """Convolution of 8-bit numbers, x and weight rounded in one call; see `Int8Conv2d`, which packs weight once."""
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Int8Conv2d(x.shape, weight, x_format, weight_format, **how)(x, bias)
