@@ -1,5 +1,6 @@
-"""Sparse operations inside autograd: those of `omniconv.sparse` on tensors whose features are torch tensors, and neurons
-whose spikes have gradients.
+"""Sparse operations inside autograd: those of `omniconv.sparse` on tensors whose features are torch tensors.
+
+Neurons have gradients of their spikes, by surrogates.
 
 Plans and graphs are objects of Python, so these are autograd functions and no registered ops: ``torch.compile`` breaks
 its graph here.
