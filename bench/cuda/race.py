@@ -53,7 +53,7 @@ def seconds_of(call: Callable[[], Any], calls: int = CALLS) -> float:
 
 def contestants(layer: Layer, x: torch.Tensor, w: torch.Tensor, op: str) -> dict[str, Callable[[], torch.Tensor]]:
     """What to call; results are float32 or bfloat16 tensors of one shape."""
-    how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    how = layer.geometry
     oh, ow = layer.out
     last = x.to(memory_format=torch.channels_last)
     g = torch.randn(x.shape[0], layer.co, oh, ow, device=x.device)
@@ -129,7 +129,7 @@ def ablation(layer: Layer, batch: int) -> dict[str, Any]:
     torch.manual_seed(1)
     x = torch.randn(layer.x_shape(batch), device=DEVICE)
     w = torch.randn(layer.w_shape, device=DEVICE) / (w_terms(layer) ** 0.5)
-    how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    how = layer.geometry
     plans = {name: omniconv.plan_conv2d(x.shape, w, algorithm=name, **how) for name in (*LADDER, "im2win_full")}
     seconds = {}
     for name, plan in plans.items():

@@ -1,15 +1,18 @@
-"""What a race, the layer sets and the oracle of the benches promise."""
+"""What a race and the oracles of the benches promise."""
 
 from __future__ import annotations
 
 import math
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import omniconv
 from omniconv.bench import layers, machine
-from omniconv.bench.conv import busy_warning, conv2d_float64, relative_error, summarise
+from omniconv.bench.conv import busy_warning, summarise
+from omniconv.bench.oracle import conv2d_float64, grad_weight_float64, plain_float32, relative_error
 from omniconv.bench.race import Timing, geometric_mean, race
 
 
@@ -38,6 +41,20 @@ def test_race_interleaves_and_rotates(monkeypatch):
     assert timings["short"].runs == pytest.approx((0.001,) * 10)  # several calls per turn
 
 
+def test_short_calls_settle_before_they_are_timed(monkeypatch):
+    from omniconv.bench import race as module
+
+    clock = [0.0]
+
+    def call():
+        clock[0] += 0.01
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    assert race({"a": call}, repeat=2, settle=0.055)["a"].runs == pytest.approx((0.01,) * 10)
+    assert clock[0] == pytest.approx(0.01 * (2 + 2 * (6 + 5)))  # 55 ms are six calls
+    assert len(race({"a": call}, repeat=2, settle=0.004)["a"].runs) == 2  # long: a call for each turn
+
+
 def test_race_refuses_no_rounds():
     with pytest.raises(ValueError, match="repeat is 0"):
         race({"a": lambda: None}, repeat=0)
@@ -54,46 +71,25 @@ def test_geometric_mean():
     assert math.isnan(geometric_mean([]))
 
 
-def test_layer_sets_of_the_package():
-    assert layers.names() == ["im2win12", "resnet50"]
-    twelve = layers.load("im2win12")
-    assert [layer.name for layer in twelve] == [f"conv{i}" for i in range(1, 13)]
-    assert [layer.out[0] for layer in twelve] == [55, 56, 111, 109, 20, 10, 222, 110, 54, 26, 12, 5]
-    gflop = [round(layer.flops(128) * 1e-9, 1) for layer in twelve]
-    assert gflop == [27.0, 28.0, 29.7, 610.4, 62.9, 30.2, 21.8, 228.4, 27.5, 25.5, 21.7, 15.1]
-    resnet = layers.load("resnet50")
-    assert sum(layer.count for layer in resnet) == 53
-    # Published: 4.09e9 multiply-adds per image, 2.05e6 of them in the last linear layer; 25.5e6 parameters.
-    assert sum(layer.count * layer.flops(1) for layer in resnet) / 2 == pytest.approx(4.087e9, rel=1e-3)
-    assert sum(layer.count * math.prod(layer.w_shape) for layer in resnet) == 23_454_912
-
-
-@pytest.mark.parametrize("name", ["im2win12", "resnet50"])
-def test_output_shapes_are_those_of_omniconv(name):
-    for layer in layers.load(name):
-        options = {"stride": layer.stride, "padding": layer.padding}
-        plan = omniconv.plan_conv2d(layer.x_shape(2), np.empty(layer.w_shape, np.float32), **options)
-        assert tuple(plan._plan.output_shape) == layer.y_shape(2), layer
-        assert plan.flops == layer.flops(2), layer
-
-
 @pytest.mark.parametrize(
     "layer",
     [
         layers.Layer("plain", 5, 9, 7, 3),
         layers.Layer("all", ci=6, h=13, w=10, co=9, kh=3, kw=2, stride=2, padding=2, dilation=2, groups=3),
         layers.Layer("depthwise", ci=8, h=7, co=8, kh=5, padding=2, groups=8),
+        layers.Layer("row", ci=6, h=7, co=6, kh=1, kw=5, padding=0, padding_w=2, groups=6),
     ],
     ids=lambda layer: layer.name,
 )
-def test_float64_oracle_against_the_reference(layer):
+def test_oracles_against_the_reference(layer):
     rng = np.random.default_rng(5)
-    x, w = rng.standard_normal(layer.x_shape(2)), rng.standard_normal(layer.w_shape)
-    expected = omniconv.conv2d(
-        x, w, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups,
-        algorithm="reference",
-    )  # fmt: skip
+    x, w, g = (rng.standard_normal(shape) for shape in (layer.x_shape(2), layer.w_shape, layer.y_shape(2)))
+    expected = omniconv.conv2d(x, w, algorithm="reference", **layer.geometry)
     assert relative_error(conv2d_float64(x, w, layer), expected) < 1e-14
+    chain = plain_float32(x, w.astype(np.float32), layer, 4)
+    assert 1e-8 < relative_error(chain, expected[:, :4]) < 1e-6
+    gradient = omniconv.conv2d_grad_weight(g, x, layer.w_shape, algorithm="reference", **layer.geometry)
+    assert relative_error(grad_weight_float64(x, g, layer), gradient) < 1e-14
 
 
 def test_relative_error():
@@ -138,3 +134,17 @@ def test_machine_description_and_memory():
     assert free is None or 0 < free <= about["memory_bytes"]
     busy = machine.busy_cpus(0.05)
     assert busy is None or busy >= 0
+    with machine.OtherWork() as elsewhere:
+        pass
+    assert elsewhere.cpus is None or elsewhere.cpus >= 0
+
+
+def test_work_of_other_processes_is_told_from_our_own(monkeypatch):
+    ticks, cpu = iter((1000, 1300)), iter((5.0, 6.0))
+    second = os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(machine, "_busy_ticks", lambda: next(ticks) / 100 * second)
+    monkeypatch.setattr(machine.os, "times", lambda: SimpleNamespace(user=next(cpu), system=0.0))
+    monkeypatch.setattr(machine.time, "perf_counter", iter((0.0, 4.0)).__next__)
+    with machine.OtherWork() as elsewhere:
+        pass
+    assert elsewhere.cpus == pytest.approx(0.5)  # three busy seconds, one of them ours, in four

@@ -120,7 +120,7 @@ def test_layers_that_do_not_fit_are_left_out_with_a_note(omniconv_command, read_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layers", "vgg99"], "layers is 'vgg99'; allowed are im2win12, resnet50 and the path of a CSV file"),
+        (["--layers", "vgg99"], "layers is 'vgg99'; allowed are im2win12, mobilenet_v2, resnet50, a model of images"),
         (["--algorithms", "im2win,magic"], "algorithms is 'magic'; allowed are all"),
         (["--peers", "caffe"], "peers is 'caffe'; allowed are all, none, torch-nchw"),
         (["--precision", "wild"], "precision is 'wild'; allowed are highest, high, medium"),

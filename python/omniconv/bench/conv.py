@@ -12,6 +12,7 @@ import numpy as np
 import omniconv
 from omniconv.bench import machine, peers
 from omniconv.bench.layers import Layer
+from omniconv.bench.oracle import conv2d_float64, relative_error
 from omniconv.bench.peers import TORCH_NCHW, Contestant
 from omniconv.bench.race import Timing, geometric_mean, race
 
@@ -20,9 +21,7 @@ __all__ = [
     "algorithm_names",
     "busy_warning",
     "choose_algorithms",
-    "conv2d_float64",
     "measure",
-    "relative_error",
     "summarise",
 ]
 
@@ -64,27 +63,6 @@ def choose_algorithms(wish: str | None) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def conv2d_float64(x: np.ndarray, w: np.ndarray, layer: Layer) -> np.ndarray:
-    """The layer on x [N, Ci, h, w] in float64: one matrix product of NumPy per tap, no code shared with omniconv."""
-    n, (oh, ow), g, p = x.shape[0], layer.out, layer.groups, layer.padding
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (p, p), (p, p)))
-    w = w.astype(np.float64).reshape(g, layer.co // g, layer.ci // g, layer.kh, layer.kw)
-    y = np.zeros((n, g, layer.co // g, oh * ow))
-    for i in range(layer.kh):
-        for j in range(layer.kw):
-            top, left = i * layer.dilation, j * layer.dilation
-            rows = slice(top, top + (oh - 1) * layer.stride + 1, layer.stride)
-            columns = slice(left, left + (ow - 1) * layer.stride + 1, layer.stride)
-            y += w[..., i, j] @ x[:, :, rows, columns].reshape(n, g, layer.ci // g, oh * ow)
-    return y.reshape(n, layer.co, oh, ow)
-
-
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """L2 norm of the difference over that of `expected`, in float64."""
-    difference = np.linalg.norm(np.asarray(found, np.float64) - expected)
-    return float(difference / max(np.linalg.norm(expected), 1e-300))
-
-
 def _data(layer: Layer, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Normal data, scaled so that outputs are of size one."""
     rng = np.random.default_rng(1)
@@ -94,12 +72,8 @@ def _data(layer: Layer, batch: int) -> tuple[np.ndarray, np.ndarray]:
     return x, w
 
 
-def _geometry(layer: Layer) -> dict[str, int]:
-    return {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
-
-
 def _options(layer: Layer, settings: Settings) -> dict[str, Any]:
-    return {**_geometry(layer), "precision": settings.precision}
+    return {**layer.geometry, "precision": settings.precision}
 
 
 def _plan(layer: Layer, batch: int, w: np.ndarray, settings: Settings, algorithm: str) -> omniconv.ConvPlan:
@@ -177,7 +151,7 @@ def measure_layer(
         "count": layer.count,
         "x_shape": list(layer.x_shape(batch)),
         "w_shape": list(layer.w_shape),
-        "options": _geometry(layer),
+        "options": layer.geometry,
         "text": layer.describe(),
         "flops": layer.flops(batch),
         "bytes": 4 * layer.elements(batch),

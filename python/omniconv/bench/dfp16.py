@@ -16,13 +16,13 @@ import numpy as np
 import omniconv
 from omniconv import quant
 from omniconv.bench import machine, peers
-from omniconv.bench.conv import conv2d_float64, relative_error
 from omniconv.bench.layers import Layer
+from omniconv.bench.oracle import conv2d_float64, relative_error
 from omniconv.bench.race import geometric_mean, race
 
-__all__ = ["measure"]
+__all__ = ["PEERS", "measure"]
 
-_FLOAT32 = tuple(peers.names())
+PEERS = tuple(name for name in peers.names() if name.startswith("torch"))
 
 
 def _int8(layer: Layer, x: np.ndarray, w: np.ndarray) -> peers.Contestant:
@@ -33,7 +33,7 @@ def _int8(layer: Layer, x: np.ndarray, w: np.ndarray) -> peers.Contestant:
         torch.from_numpy(w), scales, torch.zeros(layer.co, dtype=torch.long), 0, torch.qint8
     )
     xt = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
-    geometry = (layer.stride,) * 2, (layer.padding,) * 2, (layer.dilation,) * 2, layer.groups
+    geometry = (layer.stride,) * 2, (layer.padding, layer.padding_w), (layer.dilation,) * 2, layer.groups
     packed = torch.ops.quantized.conv2d_prepack(weight, None, *geometry)
     low, high = float(x.min()), float(x.max())
     scale = (high - low) / 255
@@ -49,14 +49,13 @@ def _int8(layer: Layer, x: np.ndarray, w: np.ndarray) -> peers.Contestant:
 
 
 def _ours(layer: Layer, x: np.ndarray, w: np.ndarray) -> list[peers.Contestant]:
-    options = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
     found = []
     for name, precision in (("dfp16", "dfp16"), ("float32", "highest")):
-        plan = omniconv.plan_conv2d(x.shape, w, precision=precision, **options)
+        plan = omniconv.plan_conv2d(x.shape, w, precision=precision, **layer.geometry)
         call = lambda plan=plan: plan(x)  # noqa: E731
         found.append(peers.Contestant(name, "omniconv", call, np.asarray, plan.workspace_bytes, plan.packed_bytes))
     form, w_form = quant.calibrate(x, "asymmetric"), quant.calibrate(w, granularity="channel")
-    int8 = quant.Int8Conv2d(x.shape, w, form, w_form, **options)
+    int8 = quant.Int8Conv2d(x.shape, w, form, w_form, **layer.geometry)
     found.append(peers.Contestant("int8", "omniconv", lambda: int8(x), np.asarray))
     return found
 
@@ -91,7 +90,7 @@ def _measure(layer: Layer, batch: int, chosen: Sequence[str], repeat: int | None
 def measure(
     layers: list[Layer],
     batches: Sequence[int],
-    chosen: Sequence[str] = _FLOAT32,
+    chosen: Sequence[str] = PEERS,
     *,
     least_channels: int = 64,
     repeat: int | None = None,

@@ -19,10 +19,31 @@ import omniconv
 from omniconv import _core
 from omniconv.bench.race import race
 
-__all__ = ["available_bytes", "busy_cpus", "copy_rate", "cpu_name", "describe", "hardware", "multiply_rate", "versions"]
+__all__ = [
+    "OtherWork",
+    "available_bytes",
+    "busy_cpus",
+    "copy_rate",
+    "cpu_name",
+    "describe",
+    "hardware",
+    "multiply_rate",
+    "versions",
+]
 
 # CuPy is one import name and several distributions, one per CUDA version.
-_DISTRIBUTIONS = ("numpy", "scipy", "torch", "jax", "jaxlib", "cupy", "cupy-cuda12x", "cupy-cuda13x")
+_DISTRIBUTIONS = (
+    "numpy",
+    "scipy",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "jax",
+    "jaxlib",
+    "cupy",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
 
 
 def versions() -> dict[str, str]:
@@ -95,6 +116,26 @@ def busy_cpus(seconds: float = 0.5) -> float | None:
     before, start = _busy_ticks(), time.perf_counter()
     time.sleep(seconds)
     return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - start)
+
+
+class OtherWork:
+    """CPUs that other processes use during a ``with`` block: `cpus`, None where the system does not say."""
+
+    cpus: float | None = None
+
+    def _spent(self) -> tuple[float, float]:
+        """Wall time, and CPU time of all other processes."""
+        own = os.times()
+        return time.perf_counter(), _busy_ticks() / os.sysconf("SC_CLK_TCK") - own.user - own.system
+
+    def __enter__(self) -> OtherWork:
+        self._before = self._spent() if os.path.exists("/proc/stat") else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            (start, before), (end, after) = self._before, self._spent()
+            self.cpus = max(0.0, (after - before) / max(end - start, 1e-9))
 
 
 def hardware() -> dict[str, Any]:

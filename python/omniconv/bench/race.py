@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Timing", "geometric_mean", "race"]
+__all__ = ["LONG_SETTLE", "Timing", "geometric_mean", "race"]
 
 # Idle threads of an OpenMP runtime or a pool spin for a while after a call and take a core from the next contestant,
 # and the scheduler needs time to give a woken worker a core of its own. So a turn of short calls opens with untimed
 # ones for this long (with none, medians of 100 us calls were up to 1.7 times as long); long calls do not notice.
-_SETTLE = 0.01
+# Pools that spin for longer, such as ONNX Runtime's, need LONG_SETTLE: after 10 ms of a 1 ms convolution it still took
+# 8 ms, after 50 ms as long as alone (two cores).
+SETTLE, LONG_SETTLE = 0.01, 0.05
 _CALLS_PER_TURN = 5
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 50
 
@@ -48,16 +50,12 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _is_short(seconds: float) -> bool:
-    return seconds < 2 * _SETTLE
-
-
-def _turn(call: Callable[[], Any], short: bool, warm: bool) -> list[float]:
+def _turn(call: Callable[[], Any], short: bool, warm: bool, settle: float) -> list[float]:
     if not short:
         if warm:
             call()
         return [_seconds(call)]
-    end = time.perf_counter() + _SETTLE
+    end = time.perf_counter() + settle
     while time.perf_counter() < end:
         call()
     return [_seconds(call) for _ in range(_CALLS_PER_TURN)]
@@ -69,6 +67,7 @@ def race(
     repeat: int | None = None,
     budget: float = 3.0,
     warm: bool = False,
+    settle: float = SETTLE,
     tick: Callable[[float], None] | None = None,
 ) -> dict[str, Timing]:
     """Time every call, in rounds that start with another contestant each time.
@@ -83,6 +82,8 @@ def race(
         Seconds for all rounds together. Without `repeat`, a call that alone takes longer is timed once.
     warm : bool
         Whether a turn of one long call opens with an untimed one: for contestants whose idle threads spin for long.
+    settle : float
+        Seconds of untimed calls that open a turn of short calls, which are those of less than two of these.
     tick : callable, optional
         Told the part that is done, 0 to 1.
     """
@@ -96,12 +97,12 @@ def race(
     once = {name: min(tried[name], _seconds(calls[name])) for name in names}
     rounds = repeat
     if rounds is None:
-        turns = sum(_SETTLE + _CALLS_PER_TURN * s if _is_short(s) else s * (1 + warm) for s in once.values())
+        turns = sum(settle + _CALLS_PER_TURN * s if s < 2 * settle else s * (1 + warm) for s in once.values())
         rounds = max(_LEAST_ROUNDS, min(_MOST_ROUNDS, int(budget / max(turns, 1e-9))))
     for done in range(rounds if names else 0):
         first = done % len(names)
         for name in names[first:] + names[:first]:
-            runs[name] += _turn(calls[name], _is_short(once[name]), warm)
+            runs[name] += _turn(calls[name], once[name] < 2 * settle, warm, settle)
         if tick:
             tick((done + 1) / rounds)
     return {name: Timing(tuple(seconds)) for name, seconds in runs.items()}

@@ -26,6 +26,8 @@ from omniconv.cli.console import stderr, stdout, write_json
 
 __all__ = ["app"]
 
+LAYERS = f"{', '.join(layer_sets.names())}, a model, or a CSV file."
+
 app = typer.Typer(help="Time every algorithm beside its peers, with the error of each.", no_args_is_help=True)
 
 
@@ -147,9 +149,7 @@ def _plot(report: dict[str, Any], path: Path) -> None:
 
 @app.command("conv")
 def conv(
-    layers: Annotated[
-        str, typer.Option(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
-    ] = "im2win12",
+    layers: Annotated[str, typer.Option(help=LAYERS, metavar="SET|MODEL|FILE.csv")] = "im2win12",
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. 1 if left out.")
     ] = None,
@@ -159,7 +159,7 @@ def conv(
     ] = None,
     peers: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(all_peers.names())}, all or none. [default: all, if PyTorch is there]"),
+        typer.Option(help=f"{', '.join(all_peers.names())}, all or none. [default: all that are installed]"),
     ] = None,
     precision: Annotated[str, typer.Option(help="highest, high or medium.")] = "highest",
     layout: Annotated[str, typer.Option(help="Memory layout of omniconv's x: nchw or nhwc.")] = "nchw",
@@ -224,16 +224,14 @@ def _dfp16_table(entry: dict[str, Any]) -> Table:
 
 @app.command("dfp16")
 def dfp16(
-    layers: Annotated[
-        str, typer.Option(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
-    ] = "im2win12",
+    layers: Annotated[str, typer.Option(help=LAYERS, metavar="SET|MODEL|FILE.csv")] = "im2win12",
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Batch size; may be given several times. 1 if left out.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and the peers alike.")] = None,
     peers: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(all_peers.names())}, all or none. [default: all, if PyTorch is there]"),
+        typer.Option(help=f"{', '.join(race_of_dfp16.PEERS)}, all or none. [default: all that are installed]"),
     ] = None,
     channels: Annotated[int, typer.Option(min=1, help="Layers with fewer input channels are left out.")] = 64,
     repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
@@ -242,7 +240,8 @@ def dfp16(
 ) -> None:
     """Race integer convolution with float32, ours and PyTorch's, and with PyTorch's int8."""
     try:
-        chosen, others = layer_sets.load(layers), all_peers.choose(peers)
+        chosen = layer_sets.load(layers)
+        others = [name for name in all_peers.choose(peers) if name in race_of_dfp16.PEERS]
         _writable(json, "json")
         if threads is not None:
             omniconv.set_num_threads(threads)

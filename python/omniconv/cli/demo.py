@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 import omniconv
-from omniconv.bench.conv import conv2d_float64, relative_error
 from omniconv.bench.layers import Layer
+from omniconv.bench.oracle import conv2d_float64, relative_error
 from omniconv.bench.race import race
 from omniconv.bench.text import bytes_text, error_text, seconds_text
 from omniconv.cli import filters

@@ -21,7 +21,8 @@ OPS = ("forward", "grad_input", "grad_weight")
 
 def tune(
     layers: Annotated[
-        str, typer.Argument(help=f"{', '.join(layer_sets.names())}, or a CSV file.", metavar="SET|FILE.csv")
+        str,
+        typer.Argument(help=f"{', '.join(layer_sets.names())}, a model, or a CSV file.", metavar="SET|MODEL|FILE.csv"),
     ],
     out: Annotated[Path, typer.Option(help="JSON file that the times are added to.")],
     batch: Annotated[int, typer.Option(min=1, help="Batch size to measure with.")] = 1,
@@ -40,8 +41,7 @@ def tune(
         table = Table("layer", "op", "predicted", "measured", "fastest", "gain")
         for layer in track(chosen, "measuring", console=stderr(), transient=True):
             for each in op or OPS[:1]:
-                how = {"op": each, "precision": precision, "stride": layer.stride, "padding": layer.padding,
-                       "dilation": layer.dilation, "groups": layer.groups}  # fmt: skip
+                how = {"op": each, "precision": precision, **layer.geometry}
                 shapes = layer.x_shape(batch), layer.w_shape
                 before = omniconv.algorithms(*shapes, **how)[0].name
                 after = omniconv.tuning.tune(*shapes, seconds=seconds, **how)

@@ -145,6 +145,7 @@ class _Product(Module):
             size * per_output,
             math.prod(self.weight.shape) + bias * self.weight.shape[0],
             str(id(self)),
+            x.shape,
         )
         return y
 

@@ -17,6 +17,7 @@ class Cost(NamedTuple):
     params: int
     macs: int  #: multiplications with an addition, and additions of a bias
     activations: int  #: numbers of the result
+    source: tuple[int, ...] = ()  #: shape of what a layer with weights was given
 
 
 class Summary(NamedTuple):
@@ -57,14 +58,14 @@ def watched() -> bool:
     return _costs.get() is not None
 
 
-def note(kind: str, result: Any, macs: int, params: int = 0, name: str = "") -> None:
+def note(kind: str, result: Any, macs: int, params: int = 0, name: str = "", source: tuple[int, ...] = ()) -> None:
     """Add an operation to the summary that is being made."""
     costs = _costs.get()
     if costs is not None:
         size = 1
         for n in result.shape:
             size *= int(n)
-        costs.append(Cost(name, kind, tuple(result.shape), params, int(macs), size))
+        costs.append(Cost(name, kind, tuple(result.shape), params, int(macs), size, tuple(source)))
 
 
 def summary(model: Any, *inputs: Any) -> Summary:

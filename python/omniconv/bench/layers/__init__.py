@@ -1,23 +1,24 @@
-"""Layer sets: the CSV files beside this one, and any file of the same form.
+"""Layer sets: the CSV files beside this one, any file of the same form, and the layers of any model of images.
 
-A file has a line of column names (lines that begin with # are left out): name, ci, h, co, kh are needed; w and kw are
-those of the height if left out; stride, dilation, groups and count are 1, padding is 0.
+A file has a line of column names (lines that begin with # are left out): name, ci, h, co, kh are needed; w, kw and
+padding_w are those of the height if left out; stride, dilation, groups and count are 1, padding is 0.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Layer", "load", "names"]
+__all__ = ["Layer", "distinct", "load", "names"]
 
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A two-dimensional convolution layer, without the batch; the same stride, padding and dilation on both axes."""
+    """A two-dimensional convolution layer, without the batch; the same stride and dilation on both axes."""
 
     name: str
     ci: int
@@ -28,6 +29,7 @@ class Layer:
     kw: int = 0
     stride: int = 1
     padding: int = 0
+    padding_w: int = -1  # -1: as the height
     dilation: int = 1
     groups: int = 1
     count: int = 1  #: how often a network has it
@@ -35,8 +37,9 @@ class Layer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "w", self.w or self.h)
         object.__setattr__(self, "kw", self.kw or self.kh)
+        object.__setattr__(self, "padding_w", self.padding if self.padding_w == -1 else self.padding_w)
         for field in fields(self)[1:]:
-            value, least = getattr(self, field.name), 0 if field.name == "padding" else 1
+            value, least = getattr(self, field.name), 0 if field.name.startswith("padding") else 1
             if value < least:
                 raise ValueError(f"{field.name} is {value}; allowed is {least} and more")
         if self.ci % self.groups or self.co % self.groups:
@@ -48,9 +51,15 @@ class Layer:
     def out(self) -> tuple[int, int]:
         """Height and width of the output."""
         sizes = []
-        for size, kernel in ((self.h, self.kh), (self.w, self.kw)):
-            sizes.append((size + 2 * self.padding - self.dilation * (kernel - 1) - 1) // self.stride + 1)
+        for size, kernel, padding in ((self.h, self.kh, self.padding), (self.w, self.kw, self.padding_w)):
+            sizes.append((size + 2 * padding - self.dilation * (kernel - 1) - 1) // self.stride + 1)
         return sizes[0], sizes[1]
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What `omniconv.conv2d` and ``torch.conv2d`` have to be told beside x and w."""
+        padding = self.padding, self.padding_w
+        return {"stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups}
 
     @property
     def w_shape(self) -> tuple[int, int, int, int]:
@@ -79,7 +88,8 @@ class Layer:
     def describe(self) -> str:
         """On one line, for tables."""
         text = f"{self.ci}→{self.co} {self.h}x{self.w} k{self.kh}x{self.kw}"
-        extra = (("s", self.stride, 1), ("p", self.padding, 0), ("d", self.dilation, 1), ("g", self.groups, 1))
+        p = self.padding if self.padding == self.padding_w else f"{self.padding}x{self.padding_w}"
+        extra = (("s", self.stride, 1), ("p", p, 0), ("d", self.dilation, 1), ("g", self.groups, 1))
         return text + "".join(f" {letter}{value}" for letter, value, usual in extra if value != usual)
 
 
@@ -88,11 +98,32 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 
+def distinct(layers: list[Layer]) -> list[Layer]:
+    """Layers of one geometry become one, with the name of the first and the `count` of all."""
+    found: dict[Layer, Layer] = {}
+    for layer in layers:
+        key = replace(layer, name="", count=1)
+        known = found.get(key)
+        found[key] = replace(known, count=known.count + layer.count) if known else layer
+    return list(found.values())
+
+
 def load(layers: str) -> list[Layer]:
-    """The layers of a set of the package, or of a CSV file. ValueError says what is wrong, and where."""
+    """The layers of a set of the package, of a CSV file, or the distinct ones of a model that `omniconv.models` knows.
+
+    ValueError says what is wrong, and where.
+    """
     path = FOLDER / f"{layers}.csv" if layers in names() else Path(layers)
     if not path.is_file():
-        raise ValueError(f"layers is {layers!r}; allowed are {', '.join(names())} and the path of a CSV file")
+        from omniconv import models
+
+        if layers in models.list():
+            from omniconv.bench.layers.of_model import of_model
+
+            return distinct(of_model(layers).layers)
+        raise ValueError(
+            f"layers is {layers!r}; allowed are {', '.join(names())}, a model of images, and the path of a CSV file"
+        )
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
