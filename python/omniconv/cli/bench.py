@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 import omniconv
 from omniconv.bench import bessel as race_of_bessel
@@ -22,13 +23,27 @@ from omniconv.bench import models as race_of_models
 from omniconv.bench import peers as all_peers
 from omniconv.bench import sparse as race_of_sparse
 from omniconv.bench.text import bytes_text, error_text, seconds_text
-from omniconv.cli.console import stderr, stdout, write_json
+from omniconv.cli.console import stderr, stdout, writable, write_json
+from omniconv.cli.waterline import waterline
 
 __all__ = ["app"]
 
 LAYERS = f"{', '.join(layer_sets.names())}, a model, or a CSV file."
 
-app = typer.Typer(help="Time every algorithm beside its peers, with the error of each.", no_args_is_help=True)
+
+class _Races(TyperGroup):
+    """``omniconv bench --waterline X`` is ``omniconv bench waterline X``."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        if args and args[0].partition("=")[0] == "--waterline":
+            args = ["waterline", *args[0].split("=", 1)[1:], *args[1:]]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Races, help="Time every algorithm beside its peers, with the error of each.", no_args_is_help=True
+)
+app.command("waterline")(waterline)
 
 
 @app.callback()
@@ -135,12 +150,6 @@ def _settings(
     return race_of_conv.Settings(chosen, all_peers.choose(peers), precision, layout, repeat, budget)
 
 
-def _writable(path: Path | None, option: str) -> None:
-    """Found out now, not after minutes of measuring."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ValueError(f"{option} is {path}; its folder does not exist")
-
-
 def _plot(report: dict[str, Any], path: Path) -> None:
     from omniconv.bench.plot import efficiency_picture
 
@@ -172,8 +181,8 @@ def conv(
     try:
         chosen = layer_sets.load(layers)
         settings = _settings(algorithms, peers, precision, layout, repeat, budget)
-        _writable(json, "json")
-        _writable(plot, "plot")
+        writable(json, "json")
+        writable(plot, "plot")
         if plot is not None:
             import matplotlib  # noqa: F401
         if threads is not None:
@@ -242,7 +251,7 @@ def dfp16(
     try:
         chosen = layer_sets.load(layers)
         others = [name for name in all_peers.choose(peers) if name in race_of_dfp16.PEERS]
-        _writable(json, "json")
+        writable(json, "json")
         if threads is not None:
             omniconv.set_num_threads(threads)
     except ValueError as error:
@@ -298,8 +307,8 @@ def bessel(
     try:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype is {dtype!r}; allowed are float32, float64")
-        _writable(json, "json")
-        _writable(plot, "plot")
+        writable(json, "json")
+        writable(plot, "plot")
         import mpmath  # noqa: F401
 
         if plot is not None:
@@ -377,7 +386,7 @@ def fft(
         kinds = kind or list(race_of_fft.KINDS)
         if not set(kinds) <= set(race_of_fft.KINDS):
             raise ValueError(f"kind is {kinds}; allowed are {', '.join(race_of_fft.KINDS)}")
-        _writable(json, "json")
+        writable(json, "json")
         if threads is not None:
             omniconv.set_num_threads(threads)
         all_peers.set_threads(["torch"] if find_spec("torch") else [], omniconv.get_num_threads())
@@ -419,7 +428,7 @@ def sparse(
 ) -> None:
     """Race sparse and masked convolution and graphs beside their peers."""
     try:
-        _writable(json, "json")
+        writable(json, "json")
         if threads is not None:
             omniconv.set_num_threads(threads)
         all_peers.set_threads(["torch"] if find_spec("torch") else [], omniconv.get_num_threads())
@@ -473,7 +482,7 @@ def models(
 ) -> None:
     """Race whole models beside PyTorch, eager and compiled, and ONNX Runtime."""
     try:
-        _writable(json, "json")
+        writable(json, "json")
         chosen = race_of_models.choose(peers)
         if threads is not None:
             omniconv.set_num_threads(threads)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-__all__ = ["print_json", "stderr", "stdout", "write_json"]
+__all__ = ["print_json", "stderr", "stdout", "writable", "write_json"]
 
 
 def _console(error: bool) -> Console:
@@ -25,6 +26,12 @@ def stdout() -> Console:
 def stderr() -> Console:
     """For progress, so that a pipe gets results alone."""
     return _console(True)
+
+
+def writable(path: Path | None, option: str) -> None:
+    """ValueError where a file could not be written: found out now, not after minutes of measuring."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ValueError(f"{option} is {path}; its folder does not exist")
 
 
 def print_json(value: Any) -> None:

@@ -1,0 +1,1 @@
+"""Dense convolution on the CPU beside its peers."""
