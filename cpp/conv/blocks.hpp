@@ -22,6 +22,15 @@ inline constexpr int64_t kMaxBlockPixels = 512;
 inline constexpr int64_t kFewPixels = 64;  // below this a block would be all traffic of weights
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Both parts of a division, without one where that is easy.
+struct Quotient {
+  int64_t whole, rest;
+};
+inline Quotient split(int64_t a, int64_t b) {
+  if (b == 1) return {a, 0};
+  if (a < b) return {0, a};
+  return {a / b, a % b};
+}
 inline size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // `to` becomes so many items at `at`, which moves behind them; with `at` null at first this counts bytes.

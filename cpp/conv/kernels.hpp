@@ -90,7 +90,7 @@ struct PlanarArgs {
   const float* x;
   const int64_t* offsets;
   int64_t count, x_row, slide;
-  int64_t repeat;  // slide_3: tiles one below the other
+  int64_t repeat;  // slide_3: tiles of one height, one below the other
   const float* w;  // w_k at k * w_term
   int64_t w_term;
   float* c;
@@ -139,9 +139,10 @@ inline constexpr int kMaxPlanarTaps = 12;
 struct PlanarKernels {
   int rows[kMaxPlanarVectors + 1];                                                // largest tile of so many vectors
   void (*tile[4][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
-  // rows_slide for kernels of 3 rows and one channel, `repeat` whole tiles of rows_3 rows; add is false.
-  int rows_3[kMaxPlanarVectors + 1];
-  void (*slide_3[kMaxPlanarVectors + 1])(const PlanarArgs&);
+  // rows_slide for kernels of 3 rows and one channel, by [vectors][rows]; add is false. Rows from least_3 to rows_3, so
+  // that any number of rows from least_3 on can be cut into tiles.
+  int least_3[kMaxPlanarVectors + 1], rows_3[kMaxPlanarVectors + 1];
+  void (*slide_3[kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);
   void (*outer[kMaxPlanarTaps + 1][kMaxPlanarTaps + 1])(const PlanarOuterArgs&);  // [taps_h][taps_w], product <= 12
   void (*finish)(const PlanarFinishArgs&);
   void (*lines)(const PlanarLinesArgs&);

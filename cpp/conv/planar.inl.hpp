@@ -136,9 +136,8 @@ static void planar_slide(const PlanarArgs& args) {
 // some 25.
 constexpr int planar_rows_3(int vectors) { return vectors == 1 ? 8 : kWidth == 16 ? 8 : vectors == 2 ? 5 : 3; }
 
-template <int VECTORS>
+template <int ROWS, int VECTORS>
 static void planar_slide_3(const PlanarArgs& args) {
-  constexpr int ROWS = planar_rows_3(VECTORS);
   const float* top = args.x;
   float* c = args.c;
   const int last = args.lanes - (VECTORS - 1) * kWidth;
@@ -297,14 +296,22 @@ static OMNICONV_INLINE void fill_planar(PlanarKernels& k) {
   }
 }
 
+template <int VECTORS, int ROWS = planar_rows_3(VECTORS)>
+static void fill_planar_3(PlanarKernels& k) {
+  constexpr int most = planar_rows_3(VECTORS), least = (most + 1) / 2;
+  k.rows_3[VECTORS] = most;
+  k.least_3[VECTORS] = least;
+  k.slide_3[VECTORS][ROWS] = planar_slide_3<ROWS, VECTORS>;
+  if constexpr (ROWS > least) fill_planar_3<VECTORS, ROWS - 1>(k);
+}
+
 static PlanarKernels planar_kernels() {
   PlanarKernels k{};
   for (int v = 1; v <= kMaxPlanarVectors; ++v) k.rows[v] = planar_rows(v);
   fill_planar<kMaxPlanarVectors, planar_rows(kMaxPlanarVectors)>(k);
-  for (int v = 1; v <= kMaxPlanarVectors; ++v) k.rows_3[v] = planar_rows_3(v);
-  k.slide_3[1] = planar_slide_3<1>;
-  k.slide_3[2] = planar_slide_3<2>;
-  k.slide_3[3] = planar_slide_3<3>;
+  fill_planar_3<1>(k);
+  fill_planar_3<2>(k);
+  fill_planar_3<3>(k);
   fill_planar_outer<1, 1>(k);
   k.finish = planar_finish;
   k.lines = planar_lines;

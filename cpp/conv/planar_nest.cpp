@@ -90,13 +90,27 @@ PlanarNest::PlanarNest(const Run& run, const PlanarStrip& strip)
       strip_(strip),
       panels_(p_.co, k_),
       across_(ceil_div(p_.axis[2].out, k_.lanes), kMaxPlanarVectors),
-      plain_(!m_.bias && !m_.scale && !m_.residual && m_.activation == Activation::none && m_.ys.axis[2] == 1) {}
+      plain_(!m_.bias && !m_.scale && !m_.residual && m_.activation == Activation::none && m_.ys.axis[2] == 1),
+      blocks_(strip_.blocks()),
+      panel_floats_(panels_.size(p_.k())),
+      panel_lanes_(panels_.lanes_of(0)),
+      slide_(p_.axis[1].stride == 1 && p_.axis[1].dilation == 1 && p_.ci == 1 && p_.axis[1].taps > 1 &&
+             p_.k() <= kSumBlock),
+      down_{{down_of(strip_.block, 1), down_of(strip_.block, 1), down_of(strip_.block, 2), down_of(strip_.block, 3)},
+            {down_of(last(), 1), down_of(last(), 1), down_of(last(), 2), down_of(last(), 3)}} {}
+
+PlanarNest::Down PlanarNest::down_of(int64_t outputs, int v) const {
+  const PlanarKernels& k = k_.planar;
+  if (slide_ && p_.axis[1].taps == 3 && outputs >= k.least_3[v]) return {true, Cuts(outputs, k.rows_3[v])};
+  return {false, Cuts(outputs, slide_ ? std::min<int64_t>(k.rows[v], p_.axis[1].taps) : k.rows[v])};
+}
 
 PlanarNest::Place PlanarNest::place(int64_t task) const {
-  const int64_t b = task % strip_.blocks(), slice = task / strip_.blocks(), depth = p_.axis[0].out;
+  const auto [above, b] = split(task, blocks_);
+  const auto [slice, od] = split(above, p_.axis[0].out);
+  const auto [n, group] = split(slice, p_.groups);
   const int64_t first = b * strip_.block;
-  return {slice / depth / p_.groups, slice / depth % p_.groups, slice % depth, first,
-          std::min(strip_.block, p_.axis[1].out - first)};
+  return {n, group, od, first, std::min(strip_.block, p_.axis[1].out - first)};
 }
 
 void PlanarNest::finish(const Place& b, const float* c, int64_t c_row, int64_t rows, int64_t pixels, int64_t channel,
@@ -147,22 +161,14 @@ void PlanarNest::row_of_tiles(const TileRow& t, PlanarArgs& args, float* sums) c
 void PlanarNest::rows(const Place& b, const float* strip, const int64_t* offsets, float* sums) const {
   PlanarArgs args{};
   args.offsets = offsets;
-  args.w_term = panels_.lanes_of(0);
+  args.w_term = panel_lanes_;
   args.x_row = p_.axis[1].stride * strip_.line;
   args.c_row = plain_ ? m_.ys.axis[1] : kMaxPlanarVectors * k_.lanes;
-  const float* panel = run_.packed + b.group * panels_.size(p_.k());
-  const int64_t terms = p_.k();
-  // Neighbouring rows share all rows of input but one: each is read once for all of them.
-  const bool slide =
-      p_.axis[1].stride == 1 && p_.axis[1].dilation == 1 && p_.ci == 1 && p_.axis[1].taps > 1 && terms <= kSumBlock;
-  const PlanarMode mode = slide ? PlanarMode::rows_slide : PlanarMode::rows_are_rows;
   args.slide = p_.axis[1].taps;
-  const auto most = [&](int v) { return slide ? std::min<int64_t>(k_.planar.rows[v], args.slide) : k_.planar.rows[v]; };
-  const bool slide_3 = slide && args.slide == 3;
-  const auto whole = [&](int v) { return slide_3 ? b.outputs / k_.planar.rows_3[v] * k_.planar.rows_3[v] : 0; };
-  const auto rest = [&](int v) { return Cuts(b.outputs - whole(v), most(v)); };
-  const int64_t above[] = {0, whole(1), whole(2), whole(3)};
-  const Cuts down[] = {rest(1), rest(1), rest(2), rest(3)};
+  const float* panel = run_.packed + b.group * panel_floats_;
+  const int64_t terms = p_.k();
+  const PlanarMode mode = slide_ ? PlanarMode::rows_slide : PlanarMode::rows_are_rows;
+  const Down* of_width = down_[b.outputs < strip_.block];
   for (int64_t lane = 0; lane < p_.co; ++lane) {
     const int64_t channel = b.group * p_.co + lane;
     float* y = y_of(b, channel, 0);
@@ -173,20 +179,18 @@ void PlanarNest::rows(const Place& b, const float* strip, const int64_t* offsets
     }
     for (int64_t i = 0, column = 0; i < across_.count; ++i) {
       const int64_t v = across_.size(i), pixels = std::min(v * k_.lanes, p_.axis[2].out - column);
+      const auto& [slide_3, cuts] = of_width[v];
       args.lanes = int(pixels);
       args.count = terms;
-      args.repeat = plain_ ? above[v] / k_.planar.rows_3[v] : 1;
-      for (int64_t r = 0, step = args.repeat * k_.planar.rows_3[v]; r < above[v]; r += step) {
+      for (int64_t t = 0, r = 0; t < cuts.count;) {
+        const int64_t height = cuts.size(t), alike = t < cuts.more ? cuts.more - t : cuts.count - t;
         args.x = strip + r * args.x_row + column;
         args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
-        k_.planar.slide_3[v](args);
-        if (!plain_) finish(b, sums, args.c_row, step, pixels, channel, r, column, false);
-      }
-      for (int64_t t = 0, r = above[v]; t < down[v].count; r += down[v].size(t++)) {
-        args.x = strip + r * args.x_row + column;
-        args.c = plain_ ? y + r * m_.ys.axis[1] + column : sums;
-        planar_sums(k_, mode, args, terms, v, down[v].size(t));
-        if (!plain_) finish(b, sums, args.c_row, down[v].size(t), pixels, channel, r, column, false);
+        args.repeat = slide_3 && plain_ ? alike : 1;
+        slide_3 ? k_.planar.slide_3[v][height](args) : planar_sums(k_, mode, args, terms, v, height);
+        if (!plain_) finish(b, sums, args.c_row, height, pixels, channel, r, column, false);
+        t += args.repeat;
+        r += args.repeat * height;
       }
       column += pixels;
     }

@@ -172,3 +172,23 @@ def test_plans_and_functions(p):
             want = function("conv{}", p.nd)(x, w, b, **how)
             assert np.array_equal(plan(x), want), (isa, algorithm)
             assert np.array_equal(plan(x), want), (isa, algorithm)
+
+
+@pytest.mark.skipif(EMULATED, reason="tiles of rows of pixels are the CPU's")
+@pytest.mark.parametrize("taps", [3, 5])
+def test_planes_of_any_height_have_the_bits_of_im2win(taps):
+    """Rows are cut into tiles by the height of the plane; widths are those of one to four vectors."""
+    before, rng = omniconv.isa(), np.random.default_rng(2)
+    try:
+        for isa in omniconv.available_isas():
+            omniconv.set_isa(isa)
+            for height in range(1, 21):
+                for width in (5, 23, 37, 50):
+                    x = rng.standard_normal((2, 3, height, width), np.float32)
+                    w, bias = rng.standard_normal((3, 1, taps, taps), np.float32), np.ones(3, np.float32)
+                    for options in ({}, {"bias": bias, "activation": "relu"}):
+                        how = {"groups": 3, "padding": taps // 2, **options}
+                        y = omniconv.conv2d(x, w, algorithm="planar", **how)
+                        assert np.array_equal(y, omniconv.conv2d(x, w, algorithm="im2win", **how)), (isa, x.shape)
+    finally:
+        omniconv.set_isa(before)
