@@ -160,7 +160,8 @@ def _entry(
     entry["seconds"] = {p: timings[same[p]].median for p in PRECISIONS} | {
         c.name: timings[c.name].median for c in others
     }
-    entry["quartiles"] = {name: timing.quartiles for name, timing in timings.items()}
+    # Distance of the quartiles over the median.
+    entry["spread"] = {n: (t.quartiles[1] - t.quartiles[0]) / t.median for n, t in timings.items()}
     entry["runs"] = {name: len(timing.runs) for name, timing in timings.items()}
     entry["others_busy_cpus"] = elsewhere.cpus
     return entry
@@ -182,8 +183,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Race the layers of a set; `only`: those of these names; `quick`: one round of the two smallest.
 
-    `known` entries: their errors are taken over, for these do not depend on the batch; with `resume` what they have is
-    left out.
+    `known` entries: where one has errors of a layer no others are made, for they do not depend on the batch; with
+    `resume` what they have is left out.
     """
     found, op = load(name)
     if only:
@@ -203,8 +204,8 @@ def measure(
             alike = [e for e in known if key.items() <= e.items()]
             if resume and any(e["batch"] == batch for e in alike):
                 continue
-            wrong = alike[0]["errors"] if alike else errors(layer, op, chosen, layout)
-            entries.append(key | _entry(layer, batch, op, chosen, layout, budget, repeat) | {"errors": wrong})
+            wrong = {} if any("errors" in e for e in alike) else {"errors": errors(layer, op, chosen, layout)}
+            entries.append(key | _entry(layer, batch, op, chosen, layout, budget, repeat) | wrong)
             known = [*known, entries[-1]]
             done(entries[-1])
     return entries
@@ -233,7 +234,9 @@ def merge(report: dict[str, Any] | None, entries: list[dict[str, Any]], missing:
             raise ValueError(
                 f"the file was measured with {name} {report['machine'].get(name)}; here it is {about[name]}"
             )
-    known = {_key(entry): entry for entry in report["entries"]} | {_key(entry): entry for entry in entries}
+    known = {_key(entry): entry for entry in report["entries"]}
+    for entry in entries:  # what is measured again keeps its errors
+        known[_key(entry)] = {n: v for n, v in known.get(_key(entry), {}).items() if n == "errors"} | entry
     return report | {"machine": about, "entries": list(known.values())}
 
 
@@ -250,13 +253,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     return report
 
 
-def _rounded(value: Any) -> Any:
-    """Four digits are more than a race can tell."""
+def _rounded(value: Any, digits: int = 4) -> Any:
+    """Four digits of a time, two of an error or a spread, are more than a race can tell."""
     if isinstance(value, float):
-        return float(f"{value:.4g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
-        return {name: _rounded(v) for name, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return {name: _rounded(v, 2 if name in ("errors", "spread") else digits) for name, v in value.items()}
+    return [_rounded(v, digits) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

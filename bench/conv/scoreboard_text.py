@@ -36,7 +36,7 @@ def layer_line(entry: dict[str, Any], name_width: int = 24, columns: list[str] |
     if "seconds" not in entry:
         return f"{head} left out: {entry['skipped'].get('*', '')}"
     seconds = entry["seconds"]
-    times = " ".join(f"{seconds[n] * 1e3:10.3f}" if n in seconds else f"{'–':>10}" for n in columns or seconds)
+    times = " ".join(f"{seconds[n] * 1e3:13.3f}" if n in seconds else f"{'–':>13}" for n in columns or seconds)
     won = " ".join(f"{ratios(entry, p).get('best oneDNN', float('nan')):7.2f}" for p in PRECISIONS[:2])
     return f"{head} {times}  {won}  {entry['algorithms']['highest']}, {entry['algorithms']['high']}"
 
@@ -60,6 +60,9 @@ def _summary(entries: list[dict[str, Any]]) -> list[str]:
 
 def _error_table(entries: list[dict[str, Any]]) -> list[str]:
     """The largest error of each contestant over the layers, by kind of data."""
+    entries = [e for e in entries if "errors" in e]
+    if not entries:
+        return []
     kinds = list(dict.fromkeys(kind for e in entries for of in e["errors"].values() for kind in of))
     lines = [f"{'largest error':24} " + " ".join(f"{kind:>10}" for kind in kinds)]
     for name in dict.fromkeys(name for e in entries for name in e["errors"]):
@@ -89,7 +92,7 @@ def text(report: dict[str, Any]) -> str:
     for (name, batch, layout), entries in groups.items():
         columns, width = _names(entries), max(len(entry["layer"]) for entry in entries)
         lines += ["", f"{name}, batch {batch}, {layout.upper()}"]
-        lines.append(f"{'':{width}} {'':34} " + " ".join(f"{c[-10:]:>10}" for c in columns) + "  highest    high")
+        lines.append(f"{'':{width}} {'':34} " + " ".join(f"{c:>13}" for c in columns) + "  highest    high")
         lines += [layer_line(entry, width, columns) for entry in entries]
         lines += [*_summary(entries), *_error_table(entries)]
     for e in report["entries"]:
