@@ -24,6 +24,8 @@ std::string decline(const Problem& p, Layout) { return decline_strip(p, 1); }
 
 size_t workspace(const Problem& p, Target t) { return offset_bytes(p) + t.threads * worker_bytes(p, t.kernels); }
 
+constexpr int64_t kParts = 32;  // for each thread
+
 constexpr double kWeightsAtHand = 128 << 10;  // bytes: a quarter of the L2 cache of a small core
 
 double cost(const Problem& p, Layout layout, Target t) {
@@ -59,15 +61,19 @@ void run(const Run& r) {
   strip.offsets(strip.block, offsets);
   strip.offsets(p.axis[1].out - (strip.blocks() - 1) * strip.block, offsets + p.k());
   const size_t each = worker_bytes(p, k);
-  parallel_for(nest.tasks(), r.target.threads, [&](int64_t task, int worker) {
+  // Small planes are handed out several at a time: the counter of tasks moves between the cores each time.
+  const int64_t tasks = nest.tasks(), together = std::max<int64_t>(1, tasks / (kParts * r.target.threads));
+  parallel_for(ceil_div(tasks, together), r.target.threads, [&](int64_t part, int worker) {
     char* at = r.workspace + offset_bytes(p) + worker * each;
     float *rows, *sums;
     take(at, rows, strip.floats());
     take(at, sums, kMaxPlanarRows * kMaxPlanarVectors * k.lanes);
-    const PlanarNest::Place place = nest.place(task);
-    nest.fill(place, place.outputs, rows);
-    const int64_t* of_place = place.outputs < strip.block ? offsets + p.k() : offsets;
-    planar_over_channels(p) ? nest.channels(place, rows, of_place, sums) : nest.rows(place, rows, of_place, sums);
+    for (int64_t task = part * together; task < std::min((part + 1) * together, tasks); ++task) {
+      const PlanarNest::Place place = nest.place(task);
+      nest.fill(place, place.outputs, rows);
+      const int64_t* of_place = place.outputs < strip.block ? offsets + p.k() : offsets;
+      planar_over_channels(p) ? nest.channels(place, rows, of_place, sums) : nest.rows(place, rows, of_place, sums);
+    }
   });
 }
 
