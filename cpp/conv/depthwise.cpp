@@ -12,7 +12,8 @@
 namespace omniconv::conv {
 namespace {
 
-// Channels together: two lines of a pixel, so that a tile of two vectors finds all of its strip in all sets of L1.
+// Channels: two lines of a pixel. With four a tile of two AVX-512 vectors would find its strip in half of the sets of
+// L1: 7x7 on 56x56x96 took 0.95 ms instead of 0.71 with one thread of a Skylake server.
 constexpr int64_t kChunk = 32;
 constexpr size_t kBudget = size_t{128} << 10;  // of a strip
 constexpr size_t kLimit = size_t{1} << 21;
@@ -57,7 +58,7 @@ struct Memory {
     const int64_t rows_in = (cut.rows - 1) * p.axis[1].stride + p.axis[1].window();
     char* const base = at;
     take(at, strip, rows_in * strips.row_floats(q.axis[2].out) + kVectors * k.lanes);
-    take(at, sums, kMaxPlanarRows * kVectors * k.lanes);
+    take(at, sums, cut.rows * p.axis[2].out * kVectors * k.lanes);
     take(at, offsets, p.k());
     char* scratch;
     take(at, scratch, strips.copy_bytes(rows_in));
@@ -116,37 +117,30 @@ class Nest {
 
   // Down the rows before across: a tile finds most of its input in L1, where the one above has left it.
   void tiles(const Memory& memory, const Place& at, int64_t line, int64_t column) const {
-    const int64_t width = p_.axis[2].out;
+    const int64_t width = p_.axis[2].out, n = at.slice / p_.axis[0].out, od = at.slice % p_.axis[0].out;
+    float* const y = m_.y + n * m_.ys.n + od * m_.ys.axis[0] + at.first * m_.ys.axis[1];
     PlanarArgs args{};
     args.offsets = memory.offsets;
     args.x_row = p_.axis[2].stride * column;
     args.w_term = padded_channels(p_, k_);
+    args.c_row = plain_ ? m_.ys.axis[2] : kVectors * k_.lanes;
+    const int64_t c_line = plain_ ? m_.ys.axis[1] : width * args.c_row;
     const Cuts vectors(ceil_div(at.channels, k_.lanes), kVectors);
     for (int64_t i = 0, c = 0; i < vectors.count; c += vectors.size(i++) * k_.lanes) {
-      const int64_t v = vectors.size(i);
+      const int64_t v = vectors.size(i), channel = at.first_channel + c;
       args.lanes = int(std::min(v * k_.lanes, at.channels - c));
-      args.w = weights_ + at.first_channel + c;
+      args.w = weights_ + channel;
+      float* const to = plain_ ? y + channel : memory.sums;
       const Cuts across(width, k_.planar.rows[v]);
       for (int64_t t = 0, w = 0; t < across.count; w += across.size(t++))
         for (int64_t r = 0; r < at.outputs; ++r) {
           args.x = memory.strip + r * p_.axis[1].stride * line + w * args.x_row + c;
-          tile(memory, args, at, at.first + r, w, at.first_channel + c, v, across.size(t));
+          args.c = to + r * c_line + w * args.c_row;
+          planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), v, across.size(t));
         }
+      const int64_t pixel = (at.slice * p_.axis[1].out + at.first) * width;
+      if (!plain_) finish_block(k_, p_, m_, pixel, at.outputs * width, channel, args.lanes, to, args.c_row);
     }
-  }
-
-  void tile(const Memory& memory, PlanarArgs& args, const Place& at, int64_t oh, int64_t w, int64_t channel,
-            int64_t vectors, int64_t pixels) const {
-    const int64_t n = at.slice / p_.axis[0].out, od = at.slice % p_.axis[0].out;
-    args.c = memory.sums;
-    args.c_row = kVectors * k_.lanes;
-    if (plain_) {
-      args.c = m_.y + n * m_.ys.n + od * m_.ys.axis[0] + oh * m_.ys.axis[1] + channel + w * m_.ys.axis[2];
-      args.c_row = m_.ys.axis[2];
-    }
-    planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), vectors, pixels);
-    const int64_t pixel = (at.slice * p_.axis[1].out + oh) * p_.axis[2].out + w;
-    if (!plain_) finish_block(k_, p_, m_, pixel, pixels, channel, args.lanes, memory.sums, args.c_row);
   }
 
   const Run& run_;

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from omniconv.nn.summary import note, watched
 
 __all__ = [
     "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear",
-    "fold_norm", "fold_norm_before", "mlp",
+    "fold_norm", "fold_norm_before", "mlp", "one_by_one",
 ]  # fmt: skip
 
 PLANS = 8  # of one layer: a plan holds a packed copy of the weights for one shape of input
@@ -294,13 +297,26 @@ def mlp(
     return F.channels_first(second(rows, norm=norms[2], gamma=gamma, residual=residual))
 
 
+_one_by_one: ContextVar[bool] = ContextVar("omniconv_one_by_one", default=False)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Within it `mlp` runs its operations one after another, to compare with."""
+    token = _one_by_one.set(True)
+    try:
+        yield
+    finally:
+        _one_by_one.reset(token)
+
+
 def _in_one_pass(x: Any, first: _Product, second: _Product, conv: Conv | None, residual: Any) -> bool:
     def dense(v: Any) -> bool:
         return F.kernels.innermost(v) and F.channels_last(v).flags.c_contiguous
 
     weights = [p.weight for p in (first, second, conv) if p is not None]
     return (
-        not watched()
+        not (watched() or _one_by_one.get())
         and dense(x)
         and (residual is None or dense(residual))
         and all(type(w) is np.ndarray and w.dtype == np.float32 for w in weights)
