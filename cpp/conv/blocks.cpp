@@ -44,7 +44,7 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
 }
 
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
-                    const float* b, float* c, const Destination& destination) {
+                    const float* b, float* c, const Destination& destination, bool add) {
   const int64_t tiles = ceil_div(pixels, kernels.tile_rows), lanes = int64_t{vectors} * kernels.lanes;
   // Tiles of equal height: 25 pixels are 13 + 12, not 14 + 11, and no lane is wasted.
   const int64_t height = pixels / tiles, higher = pixels % tiles;
@@ -58,7 +58,7 @@ void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixe
     args.offset = done - args.segment * windows.segment_length;
     args.count = std::min(kSumBlock, k - done);
     args.b = b + done * lanes;
-    args.add = done > 0;
+    args.add = add || done > 0;
     int64_t pixel = 0;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t rows = height + (t < higher);

@@ -12,7 +12,9 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr int64_t kChunk = 64;                 // channels: 4 lines of a pixel
+// Channels: two lines of a pixel. With four a tile of two AVX-512 vectors would find its strip in half of the sets of
+// L1: 7x7 on 56x56x96 took 0.95 ms instead of 0.71 with one thread of a Skylake server.
+constexpr int64_t kChunk = 32;
 constexpr size_t kBudget = size_t{128} << 10;  // of a strip
 constexpr size_t kLimit = size_t{1} << 21;
 constexpr int kVectors = 2;
@@ -56,7 +58,7 @@ struct Memory {
     const int64_t rows_in = (cut.rows - 1) * p.axis[1].stride + p.axis[1].window();
     char* const base = at;
     take(at, strip, rows_in * strips.row_floats(q.axis[2].out) + kVectors * k.lanes);
-    take(at, sums, kMaxPlanarRows * kVectors * k.lanes);
+    take(at, sums, cut.rows * p.axis[2].out * kVectors * k.lanes);
     take(at, offsets, p.k());
     char* scratch;
     take(at, scratch, strips.copy_bytes(rows_in));
@@ -97,9 +99,7 @@ class Nest {
     strips.lay_out<float>({k_.pack, memory.strip, memory.copies}, from, 0,
                           slice * q.axis[1].out + first * p_.axis[1].stride, rows_in, 0, q.axis[2].out);
     set_offsets(line, strips.column_stride, channels, memory.offsets);
-    for (int64_t r = 0; r < outputs; ++r)
-      row(memory, slice, first + r, memory.strip + r * p_.axis[1].stride * line, strips.column_stride, first_channel,
-          channels);
+    tiles(memory, {slice, first, outputs, first_channel, channels}, line, strips.column_stride);
   }
 
  private:
@@ -111,28 +111,35 @@ class Nest {
           *to++ = kh * h.dilation * line + kw * w.dilation * column + kd * channels;
   }
 
-  void row(const Memory& memory, int64_t slice, int64_t oh, const float* x, int64_t column, int64_t first_channel,
-           int64_t channels) const {
-    const int64_t n = slice / p_.axis[0].out, od = slice % p_.axis[0].out, width = p_.axis[2].out;
-    const int64_t pixel = (slice * p_.axis[1].out + oh) * width;
-    float* y = m_.y + n * m_.ys.n + od * m_.ys.axis[0] + oh * m_.ys.axis[1];
+  struct Place {
+    int64_t slice, first, outputs, first_channel, channels;
+  };
+
+  // Down the rows before across: a tile finds most of its input in L1, where the one above has left it.
+  void tiles(const Memory& memory, const Place& at, int64_t line, int64_t column) const {
+    const int64_t width = p_.axis[2].out, n = at.slice / p_.axis[0].out, od = at.slice % p_.axis[0].out;
+    float* const y = m_.y + n * m_.ys.n + od * m_.ys.axis[0] + at.first * m_.ys.axis[1];
     PlanarArgs args{};
     args.offsets = memory.offsets;
     args.x_row = p_.axis[2].stride * column;
     args.w_term = padded_channels(p_, k_);
-    const Cuts vectors(ceil_div(channels, k_.lanes), kVectors);
+    args.c_row = plain_ ? m_.ys.axis[2] : kVectors * k_.lanes;
+    const int64_t c_line = plain_ ? m_.ys.axis[1] : width * args.c_row;
+    const Cuts vectors(ceil_div(at.channels, k_.lanes), kVectors);
     for (int64_t i = 0, c = 0; i < vectors.count; c += vectors.size(i++) * k_.lanes) {
-      const int64_t v = vectors.size(i), channel = first_channel + c;
-      args.lanes = int(std::min(v * k_.lanes, channels - c));
+      const int64_t v = vectors.size(i), channel = at.first_channel + c;
+      args.lanes = int(std::min(v * k_.lanes, at.channels - c));
       args.w = weights_ + channel;
+      float* const to = plain_ ? y + channel : memory.sums;
       const Cuts across(width, k_.planar.rows[v]);
-      for (int64_t t = 0, w = 0; t < across.count; w += across.size(t++)) {
-        args.x = x + w * args.x_row + c;
-        args.c = plain_ ? y + channel + w * m_.ys.axis[2] : memory.sums;
-        args.c_row = plain_ ? m_.ys.axis[2] : kVectors * k_.lanes;
-        planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), v, across.size(t));
-        if (!plain_) finish_block(k_, p_, m_, pixel + w, across.size(t), channel, args.lanes, memory.sums, args.c_row);
-      }
+      for (int64_t t = 0, w = 0; t < across.count; w += across.size(t++))
+        for (int64_t r = 0; r < at.outputs; ++r) {
+          args.x = memory.strip + r * p_.axis[1].stride * line + w * args.x_row + c;
+          args.c = to + r * c_line + w * args.c_row;
+          planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), v, across.size(t));
+        }
+      const int64_t pixel = (at.slice * p_.axis[1].out + at.first) * width;
+      if (!plain_) finish_block(k_, p_, m_, pixel, at.outputs * width, channel, args.lanes, to, args.c_row);
     }
   }
 

@@ -47,7 +47,11 @@ static OMNICONV_INLINE double row_sum(const float* x, int64_t width, float shift
     });
     float lanes[kWidth];
     store(lanes, (acc[0] + acc[1]) + (acc[2] + acc[3]));
-    for (int i = 0; i < kWidth; ++i) total += double(lanes[i]);
+    double sums[kWidth];
+    for (int i = 0; i < kWidth; ++i) sums[i] = double(lanes[i]);
+    for (int n = kWidth / 2; n > 0; n /= 2)  // halves: one chain of kWidth additions would take longer than short rows
+      for (int i = 0; i < n; ++i) sums[i] += sums[i + n];
+    total += sums[0];
   }
   return total;
 }

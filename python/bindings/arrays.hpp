@@ -56,6 +56,7 @@ void bind_bessel(nb::module_& m);
 void bind_conv(nb::module_& m);
 void bind_dfp16(nb::module_& m);
 void bind_fft(nb::module_& m);
+void bind_mlp(nb::module_& m);
 void bind_nn(nb::module_& m);
 void bind_sparse(nb::module_& m);
 

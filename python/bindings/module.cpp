@@ -62,6 +62,7 @@ NB_MODULE(_core, m) {
   omniconv::bindings::bind_conv(m);
   omniconv::bindings::bind_dfp16(m);
   omniconv::bindings::bind_fft(m);
+  omniconv::bindings::bind_mlp(m);
   omniconv::bindings::bind_nn(m);
   omniconv::bindings::bind_sparse(m);
 }

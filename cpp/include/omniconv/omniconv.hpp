@@ -45,6 +45,7 @@
 #include "omniconv/dfp16.hpp"
 #include "omniconv/fft.hpp"
 #include "omniconv/masked.hpp"
+#include "omniconv/mlp.hpp"
 #include "omniconv/nn.hpp"
 #include "omniconv/omniconv.h"
 #include "omniconv/sparse.hpp"

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 import omniconv
 from omniconv.bench import bessel as race_of_bessel
+from omniconv.bench import blocks as race_of_blocks
 from omniconv.bench import conv as race_of_conv
 from omniconv.bench import dfp16 as race_of_dfp16
 from omniconv.bench import fft as race_of_fft
@@ -456,6 +457,60 @@ def sparse(
     console.print(
         f"{report['sites']} voxels, {report['pairs']} pairs under 3x3x3 taps; {at['cpu']}, {at['isa']}, "
         f"{at['threads']} thread(s); omniconv {at['omniconv']}, float32. Times are medians; error: relative L2.",
+        style="dim",
+        markup=False,
+    )
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+
+
+@app.command("blocks")
+def blocks(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="BLOCK...", help=f"{', '.join(race_of_blocks.BLOCKS)}; all if left out."),
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times. 1 and 16.")] = None,
+    peers: Annotated[bool, typer.Option(help="Race PyTorch eager too, where it is installed.")] = True,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of omniconv and PyTorch alike.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds. As many as the budget allows if left out.")] = None,
+    budget: Annotated[float, typer.Option(min=0.0, help="Seconds per block, shape and batch.")] = 3.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+) -> None:
+    """Race blocks in one pass beside their operations one by one, here and in PyTorch eager."""
+    try:
+        _writable(json, "json")
+        if threads is not None:
+            omniconv.set_num_threads(threads)
+        console = stdout()
+        with Progress(TextColumn("{task.description}"), BarColumn(), console=stderr(), transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            report = race_of_blocks.measure(
+                names or tuple(race_of_blocks.BLOCKS), batch or [1, 16], peers=peers, repeat=repeat, budget=budget,
+                progress=lambda what, part: bar.update(task, description=what, completed=part),
+            )  # fmt: skip
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in ("block", "shape", "batch", "by", "time", "x omniconv", "error"):
+        table.add_column(column, justify="left" if column in ("block", "shape", "by") else "right")
+    for entry in report["entries"]:
+        for i, row in enumerate(entry["results"]):
+            head = (entry["block"], "x".join(map(str, entry["shape"])), str(entry["batch"])) if i == 0 else ("",) * 3
+            table.add_row(
+                *head, row["name"], seconds_text(row["seconds"]), "" if i == 0 else _ratio(row["ratio"]),
+                error_text(row["error"]),
+            )  # fmt: skip
+    console.print(table)
+    for name, means in report["means"].items():
+        for peer, mean in means.items():
+            what = peer.replace("_", " ")
+            console.print(f"{name}: geometric mean {mean:.2f}x the speed of {what}", highlight=False)
+    at = report["machine"]
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, folded weights for "
+        "all. Times are medians; error: relative L2 of the result against float64.",
         style="dim",
         markup=False,
     )

@@ -37,8 +37,8 @@ class Block(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """X [N, C, H, W]."""
-        y = self.expand(self.conv(x, norm=self.bn1), norm=self.bn2, activation="silu")
-        return self.project(y, norm=self.bn3, residual=x)
+        norms = (self.bn1, self.bn2, self.bn3)
+        return nn.mlp(x, self.expand, self.project, conv=self.conv, batch_norms=norms, activation="silu", residual=x)
 
     def _fold(self) -> None:
         for i, name in enumerate(("conv", "expand", "project"), 1):

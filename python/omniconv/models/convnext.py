@@ -43,11 +43,10 @@ class Block(nn.Module):
 
     def forward(self, x: Any, seen: Any = None) -> Any:
         """X [N, C, H, W]; where cells that are `seen` are given, what is hidden stays as it is."""
-        y = nn.functional.channels_last(self.dwconv(x, seen=seen))
-        shortcut = nn.functional.channels_last(x)
-        if seen is not None:
-            return nn.functional.channels_first(nn.on_seen_pixels(self._pointwise, y, shortcut, seen))
-        return nn.functional.channels_first(self._pointwise(y, shortcut))
+        if seen is None:
+            return nn.mlp(x, self.pwconv1, self.pwconv2, conv=self.dwconv, norm=self.norm, gamma=self.gamma, residual=x)
+        y, shortcut = (nn.functional.channels_last(v) for v in (self.dwconv(x, seen=seen), x))
+        return nn.functional.channels_first(nn.on_seen_pixels(self._pointwise, y, shortcut, seen))
 
     def _pointwise(self, y: Any, shortcut: Any) -> Any:
         y = self.pwconv1(self.norm(y), activation="gelu")

@@ -101,9 +101,8 @@ class Block(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """X [N, C, H, W]."""
-        x = channels_last(self.gnconv(self.norm1(x), gamma=self.gamma1, residual=x))
-        y = self.pwconv1(self.norm2(x), activation="gelu")
-        return channels_first(self.pwconv2(y, gamma=self.gamma2, residual=x))
+        x = self.gnconv(self.norm1(x), gamma=self.gamma1, residual=x)
+        return nn.mlp(x, self.pwconv1, self.pwconv2, norm=self.norm2, gamma=self.gamma2, residual=x)
 
     def _fold(self) -> None:
         if self.gamma1 is None:

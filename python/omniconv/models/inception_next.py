@@ -58,8 +58,7 @@ class Block(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """X [N, C, H, W]."""
-        y = self.mlp["fc1"](self.norm(self.token_mixer(x)), activation="gelu")
-        return self.mlp["fc2"](y, gamma=self.gamma, residual=x)
+        return nn.mlp(self.norm(self.token_mixer(x)), self.mlp["fc1"], self.mlp["fc2"], gamma=self.gamma, residual=x)
 
     def _fold(self) -> None:
         if isinstance(self.norm, nn.BatchNorm):

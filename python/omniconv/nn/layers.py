@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from omniconv.nn.summary import note, watched
 
 __all__ = [
     "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear",
-    "fold_norm", "fold_norm_before",
+    "fold_norm", "fold_norm_before", "mlp", "one_by_one",
 ]  # fmt: skip
 
 PLANS = 8  # of one layer: a plan holds a packed copy of the weights for one shape of input
@@ -260,6 +263,93 @@ class Linear(_Product):
 
     def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
         return weight[:, :, None]
+
+
+def mlp(
+    x: Any, first: _Product, second: _Product, *, conv: Conv | None = None, norm: LayerNorm | None = None,
+    batch_norms: tuple[Module | None, Module | None, Module | None] = (None, None, None), activation: str = "gelu",
+    gamma: Any = None, residual: Any = None,
+) -> Any:  # fmt: skip
+    """Two pointwise products with an activation between, and what surrounds them, at every pixel of x [N, C, ...].
+
+    ``gamma * second(activation(first(norm(conv(x))))) + residual``: the ConvNeXt block, and with less of it the MLP of
+    a transformer. For NumPy's float32 arrays with their channels innermost it is one pass, `omniconv.plan_mlp`, where
+    the instruction set in force has no matrix unit, which that pass does not use.
+
+    Parameters
+    ----------
+    first, second : Linear, or Conv2d of one tap
+    conv : Conv2d, optional
+        Before the norm.
+    norm : LayerNorm, optional
+        Over the channels; for `Linear`.
+    batch_norms : three of BatchNorm, Identity or None
+        Behind conv, first and second.
+    """
+    norms = [None if isinstance(n, Identity) else n for n in batch_norms]
+    if _in_one_pass(x, first, second, conv, residual):
+        return _planned_mlp(x, first, second, conv, norm, norms, activation, gamma, residual)
+    y = x if conv is None else conv(x, norm=norms[0])
+    if isinstance(first, Conv):
+        return second(first(y, norm=norms[1], activation=activation), norm=norms[2], gamma=gamma, residual=residual)
+    rows = F.channels_last(y)
+    rows = first(rows if norm is None else norm(rows), norm=norms[1], activation=activation)
+    residual = None if residual is None else F.channels_last(residual)
+    return F.channels_first(second(rows, norm=norms[2], gamma=gamma, residual=residual))
+
+
+_one_by_one: ContextVar[bool] = ContextVar("omniconv_one_by_one", default=False)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Within it `mlp` runs its operations one after another, to compare with."""
+    token = _one_by_one.set(True)
+    try:
+        yield
+    finally:
+        _one_by_one.reset(token)
+
+
+def _in_one_pass(x: Any, first: _Product, second: _Product, conv: Conv | None, residual: Any) -> bool:
+    def dense(v: Any) -> bool:
+        return F.kernels.innermost(v) and F.channels_last(v).flags.c_contiguous
+
+    weights = [p.weight for p in (first, second, conv) if p is not None]
+    return (
+        not (watched() or _one_by_one.get())
+        and dense(x)
+        and (residual is None or dense(residual))
+        and all(type(w) is np.ndarray and w.dtype == np.float32 for w in weights)
+        and (conv is None or (x.ndim == 4 and conv.options["padding_mode"] == "zeros"))
+        and omniconv.isa() != "amx"
+    )
+
+
+def _planned_mlp(
+    x: np.ndarray, first: _Product, second: _Product, conv: Conv | None, norm: LayerNorm | None,
+    norms: list[Any], activation: str, gamma: Any, residual: Any,
+) -> np.ndarray:  # fmt: skip
+    parts = [p for p in (conv, norm, first, second, *norms) if p is not None]
+    sources = [p.array for part in parts for p in part._parameters.values()] + [gamma]
+    key = ("mlp", x.shape, omniconv.isa(), activation, *map(id, sources))
+    found = second._plans.get(key)
+    if found is None:
+        arrays = {"w1": first.weight, "w2": second.weight}
+        arrays = {name: w.reshape(w.shape[:2]) for name, w in arrays.items()}
+        arrays["scale1"], arrays["bias1"] = first._epilogue(norms[1], None)
+        arrays["scale2"], arrays["bias2"] = second._epilogue(norms[2], gamma)
+        options: dict[str, Any] = {"activation": activation}
+        if conv is not None:
+            arrays["conv_weight"] = conv.weight
+            arrays["conv_scale"], arrays["conv_bias"] = conv._epilogue(norms[0], None)
+            options |= conv.options
+        if norm is not None:
+            options |= {"norm": True, "eps": norm.eps, "norm_weight": norm.weight, "norm_bias": norm.bias}
+        found = second._plans[key] = omniconv.plan_mlp(x.shape, **arrays, **options), sources
+        while len(second._plans) > PLANS:
+            second._plans.popitem(last=False)
+    return found[0](x, residual=residual)
 
 
 def fold_norm(product: _Product, norm: Module, gamma: Any = None) -> None:
