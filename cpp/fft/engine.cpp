@@ -57,7 +57,7 @@ Engine<T>::Engine(const Map& map, const Geometry& geometry, const Kernels<T>& ke
 
 template <class T>
 int64_t Engine<T>::segment() const {
-  return map_.circular ? map_.in : std::min(map_.in, 2 * geometry_.points);
+  return map_.circular ? map_.in : std::min(map_.in, geometry_.window(block_outputs()));
 }
 template <class T>
 int64_t Engine<T>::block_outputs() const {
@@ -84,6 +84,10 @@ Source<T> Engine<T>::source(const T* data, const T* gate, int64_t block) const {
 
 template <class T>
 void Engine<T>::transform(const T* lags, T* room, T* spectrum, int threads) const {
+  if (direct()) {
+    std::copy(lags, lags + geometry_.taps, spectrum);
+    return;
+  }
   const Team<T> team = this->team(threads);
   const int64_t n = 2 * geometry_.points, first = map_.lo - geometry_.origin, negative = std::max<int64_t>(-first, 0);
   LoadArgs<T> in{&team.t, {lags, nullptr, map_.span() + 1, -first, 0, 0}, spectrum, 0, 0, {}};
@@ -100,6 +104,7 @@ void Engine<T>::transform(const T* lags, T* room, T* spectrum, int threads) cons
 
 template <class T>
 void Engine<T>::convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const {
+  if (direct()) return kernels_.direct({in.source, spectrum, geometry_.taps, in.z, out});
   const Team<T> team = this->team(threads);
   team.load(in);
   team.walk(kernels_.convolve, in.z, spectrum);
@@ -126,7 +131,8 @@ struct Engine<T>::Job {
     *high = e.map_.in;
     if (e.map_.circular || e.geometry_.blocks == 1) return;
     *low = std::clamp<int64_t>(e.geometry_.first + first_output(), 0, *high);
-    *high = std::clamp<int64_t>(e.geometry_.first + first_output() + 2 * e.geometry_.points, *low, *high);
+    *high = std::clamp<int64_t>(e.geometry_.first + first_output() + e.geometry_.window(last_output() - first_output()),
+                                *low, *high);
   }
 
   // Row 0 of an operand and the step to the next, so that element i of the row is at [i] for i in [low, high).
@@ -148,7 +154,7 @@ struct Engine<T>::Job {
     StoreArgs<T> out{};
     out.transform = t;
     out.z = z;
-    out.end = e.tables_ ? e.columns() : 0;
+    out.end = e.columns();
     out.first = first_output();
     out.last = last_output();
     out.shift = e.geometry_.shift - block * e.geometry_.step;
@@ -170,9 +176,10 @@ struct Engine<T>::Job {
     // Kernels of float64 have no activations: they store what comes before, and the row is finished afterwards.
     const bool later = sizeof(T) == 8 && rows.activation != Activation::none;
     for (int64_t r = 0; r < count; ++r) {
-      const Transform<T>* t = &e.tables_->transform();
+      const Transform<T>* t = e.transform();
       LoadArgs<T> in{
           t, e.source(u.row + r * u.next, pre.row ? pre.row + r * pre.next : nullptr, block), z, 0, e.columns(), {}};
+      if (rows.u.strided() && !e.map_.circular) in.source.size = high;  // no more has been packed
       StoreArgs<T> out = store_args(t);
       out.y = y.row + r * y.next;
       out.post = !later && post.row ? post.row + r * post.next : nullptr;

@@ -50,21 +50,28 @@ class Engine {
   const Map& map() const { return map_; }
   const Geometry& geometry() const { return geometry_; }
   const Kernels<T>& kernels() const { return kernels_; }
-  int64_t spectrum_items() const { return geometry_.points * 2; }
+  bool direct() const { return geometry_.taps > 0; }
+  int64_t spectrum_items() const { return direct() ? geometry_.taps : geometry_.points * 2; }
+  // What lags are to be multiplied by: the inverse transform leaves it out.
+  T lag_factor() const { return direct() ? T(1) : T(1) / T(geometry_.points); }
 
-  // `lags`: span + 1 values, that of lag lo first, divided by the points (which the inverse leaves out). `room`: 2 *
-  // points elements.
+  // `lags`: span + 1 values, that of lag lo first, times lag_factor(). `room`: spectrum_items() elements. Where sums
+  // are direct, the lags are the spectrum.
   void transform(const T* lags, T* room, T* spectrum, int threads = 1) const;
 
-  // One block of one row: first pass, product, last pass.
+  // One block of one row: first pass, product, last pass; or sums of products, which need in.source and in.z alone.
   void convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
 
   // `strided`: room to pack rows whose elements are not adjacent.
   size_t workspace_bytes(int threads, bool strided) const;
   void run(const Rows<T>& rows, char* workspace, int threads) const;
 
-  size_t z_bytes() const { return size_t(geometry_.points) * 2 * sizeof(T); }
-  int64_t columns() const { return tables_->transform().vectors / kernels_.lanes; }
+  size_t z_bytes() const {
+    if (!direct()) return size_t(geometry_.points) * 2 * sizeof(T);
+    return (size_t(direct_room(block_outputs(), geometry_.taps, kernels_.lanes)) * sizeof(T) + 63) / 64 * 64;
+  }
+  const Transform<T>* transform() const { return tables_ ? &tables_->transform() : nullptr; }
+  int64_t columns() const { return tables_ ? tables_->transform().vectors / kernels_.lanes : 0; }
   Source<T> source(const T* data, const T* gate, int64_t block) const;
   Team<T> team(int threads) const { return {kernels_, tables_->transform(), threads}; }
 

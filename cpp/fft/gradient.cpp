@@ -8,7 +8,6 @@
 //
 // Transforms per row: v, g, dv, and one more to have s again where nobody kept it; per kernel two.
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "fft/backward.hpp"
@@ -92,6 +91,8 @@ struct Backward<T>::Worker {
     }
     if (all.shared_)
       whole(g, gate, out, coming);
+    else if (adjoint.direct())
+      sums_of_products(g, gate, u, pre, out);
     else
       blocks(g, gate, u, pre, out);
   }
@@ -105,7 +106,7 @@ struct Backward<T>::Worker {
   void prepare(int64_t ib, int64_t ic, int64_t ih) {
     const int64_t kernel = ((r.per_sample ? ib : ic) * r.channels) + ih;
     const auto make = [&](const Engine<T>& e, FftDirection direction, T* to) {
-      gather_lags(*r.desc, forward.map(), r.k, r.k_reverse, direction, kernel, T(1) / T(e.geometry().points), lags);
+      gather_lags(*r.desc, forward.map(), r.k, r.k_reverse, direction, kernel, e.lag_factor(), lags);
       e.transform(lags, v_z, to, threads);
       return to;
     };
@@ -117,9 +118,20 @@ struct Backward<T>::Worker {
   // The sum over samples to the kernel's gradients.
   void finish(int64_t kernel) const {
     const Engine<T>& e = all.last();
+    const int64_t count = e.map().span() + 1;
+    if (e.direct())
+      std::copy(sum, sum + count, lags);
+    else
+      transform_back(e, count);
+    if (!all.shared_) std::reverse(lags, lags + count);
+    put_taps(*r.desc, forward.map(), r.dk, false, kernel, lags);
+    put_taps(*r.desc, forward.map(), r.dk_reverse, true, kernel, lags);
+  }
+
+  // The sum to lags.
+  void transform_back(const Engine<T>& e, int64_t count) const {
     const Team<T> team = e.team(threads);
-    const Map& map = e.map();
-    const int64_t points = e.geometry().points, count = map.span() + 1, n = 2 * points;
+    const int64_t n = 2 * e.geometry().points;
     team.walk(team.kernels.inverse, sum);
     StoreArgs<T> out{};
     out.transform = &team.t;
@@ -127,19 +139,24 @@ struct Backward<T>::Worker {
     out.last = n;
     out.y = v_z;
     team.store(out);
-    const T factor = T(1) / T(points);
-    const int64_t first = map.lo - e.geometry().origin, wrapped = std::clamp<int64_t>(-first, 0, count);
+    const T factor = e.lag_factor();
+    const int64_t first = e.map().lo - e.geometry().origin, wrapped = std::clamp<int64_t>(-first, 0, count);
     for (int64_t i = 0; i < wrapped; ++i) lags[i] = -factor * v_z[first + i + n];
     for (int64_t i = wrapped; i < count; ++i) lags[i] = factor * v_z[first + i];
-    if (!all.shared_) std::reverse(lags, lags + count);
-    put_taps(*r.desc, forward.map(), r.dk, false, kernel, lags);
-    put_taps(*r.desc, forward.map(), r.dk_reverse, true, kernel, lags);
   }
 
   // v_z is the transform of v afterwards, if shared and needed; and where `again`, out is written.
   void values(const T* u, const T* pre, StoreArgs<T> out, bool again, const Touch<T>& coming) const {
-    const Team<T> team = forward.team(threads);
     const Geometry& f = forward.geometry();
+    if (forward.direct()) {
+      for (int64_t block = 0; block < f.blocks; ++block) {
+        out.first = block * f.step;
+        out.last = std::min(forward.map().out, out.first + f.step);
+        forward.convolve({nullptr, forward.source(u, pre, block), v_z, 0, 0, {}}, out, spectrum, 1);
+      }
+      return;
+    }
+    const Team<T> team = forward.team(threads);
     T* z = again ? g_z : v_z;
     out.transform = &team.t;
     out.z = z;
@@ -176,6 +193,20 @@ struct Backward<T>::Worker {
     team.store(out);
   }
 
+  void sums_of_products(const T* g, const T* gate, const T* u, const T* pre, StoreArgs<T> out) const {
+    const Geometry& a = adjoint.geometry();
+    for (int64_t block = 0; block < a.blocks; ++block) {
+      const int64_t from = block * a.step, to = std::min(adjoint.map().out, from + a.step);
+      const Source<T> source = adjoint.source(g, gate, block);
+      out.first = from;
+      out.last = to;
+      if (r.inputs()) adjoint.convolve({nullptr, source, g_z, 0, 0, {}}, out, adjoint_spectrum, 1);
+      if (r.taps())
+        adjoint.kernels().direct_taps(
+            {source, {u + from, pre ? pre + from : nullptr, to - from, 0, 0, 0}, to - from, a.taps, g_z, v_z, sum});
+    }
+  }
+
   void blocks(const T* g, const T* gate, const T* u, const T* pre, StoreArgs<T> out) const {
     const Team<T> team = adjoint.team(threads);
     const Geometry& a = adjoint.geometry();
@@ -208,8 +239,8 @@ struct Backward<T>::Worker {
 template <class T>
 Backward<T>::Backward(const Engine<T>& forward, const Engine<T>& adjoint, const BackwardRows<T>& rows)
     : forward_(forward), adjoint_(adjoint), rows_(rows) {
-  shared_ = forward.geometry().blocks == 1 && adjoint.geometry().blocks == 1 && !forward.map().circular &&
-            forward.geometry().first == 0;
+  shared_ = !forward.direct() && forward.geometry().blocks == 1 && adjoint.geometry().blocks == 1 &&
+            !forward.map().circular && forward.geometry().first == 0;
 }
 
 template <class T>
@@ -237,7 +268,8 @@ size_t Backward<T>::thread_bytes() const {
 }
 template <class T>
 size_t Backward<T>::workspace_bytes(int threads) const {
-  return size_t(threads) * thread_bytes() + (parts() > 1 ? size_t(tasks() * parts()) * last().z_bytes() : 0);
+  return size_t(threads) * thread_bytes() +
+         (parts() > 1 ? size_t(tasks() * parts() * last().spectrum_items()) * sizeof(T) : 0);
 }
 
 template <class T>
@@ -262,7 +294,7 @@ void Backward<T>::run(char* workspace, int threads) const {
     Worker w = worker(memory, team);
     const int64_t kernel = task / parts, part = task % parts;
     if (kept) w.sum = kept + task * items;
-    if (rows_.taps()) std::memset(w.sum, 0, last().z_bytes());
+    if (rows_.taps()) std::fill(w.sum, w.sum + items, T(0));
     const int64_t ih = kernel % rows_.channels, ic = rows_.per_sample ? 0 : kernel / rows_.channels;
     const int64_t first = rows_.per_sample ? kernel / rows_.channels : samples * part / parts;
     const int64_t end = rows_.per_sample ? first + 1 : samples * (part + 1) / parts;

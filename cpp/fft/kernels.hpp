@@ -87,6 +87,32 @@ struct StoreArgs {
   Touch<T> touch{};
 };
 
+// Vectors that a block of `direct` works on at a time; so many lie past the end of its window.
+constexpr int kDirectVectors = 8;
+
+// Outputs [out.first, out.last) of a row as sums of products: y[o] over j < taps of lags[j] * v[o - j], where element
+// out.first - taps + 1 of v is element source.first of the row. `out` has neither transform nor z.
+template <class T>
+struct DirectArgs {
+  Source<T> source;
+  const T* lags;
+  int64_t taps;
+  T* room;  // direct_room(out.last - out.first, taps, lanes) elements
+  StoreArgs<T> out;
+};
+inline int64_t direct_room(int64_t outputs, int64_t taps, int lanes) {
+  return (outputs + taps - 1 + kDirectVectors * lanes + lanes - 1) / lanes * lanes;
+}
+
+// sums[j] += the sum over i < count of x[i] * v[i - j], v as above with outputs [0, count).
+template <class T>
+struct DirectTapsArgs {
+  Source<T> source, x;
+  int64_t count, taps;
+  T *room, *x_room;  // of direct_room each
+  T* sums;
+};
+
 // Blocks [begin, end) of a stage, and all stages below. Addresses are those of the whole transform.
 template <class T>
 struct SpectrumArgs {
@@ -128,6 +154,8 @@ struct Kernels {
   void (*correlate)(const T* a, const T* b, T* z, int64_t vectors);  // z += a * conj(b)
   void (*scale)(T* z, int64_t vectors, T factor);
   void (*epilogue)(const EpilogueArgs<T>&);  // float64: without activation
+  void (*direct)(const DirectArgs<T>&);
+  void (*direct_taps)(const DirectTapsArgs<T>&);
 };
 
 struct AllKernels {

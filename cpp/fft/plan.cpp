@@ -18,31 +18,29 @@ namespace {
 
 constexpr double kSecondsPerUnit = 2e-10;  // of transform_cost: a core of 2.5 GHz, half a cycle
 
-struct Choice {
-  Geometry whole, block;
-  std::vector<AlgorithmInfo> infos;  // best first
-};
-
 size_t item_size(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
 
-Choice survey(const FftConvDesc& desc, const Map& map) {
-  const fft::AllKernels& all = fft::kernels();
-  const int size = int(item_size(desc.dtype)), lanes = desc.dtype == DType::float32 ? all.f32.lanes : all.f64.lanes;
-  Choice c;
-  c.whole = fft::whole_geometry(map, lanes);
-  c.block = fft::block_geometry(map, lanes, size);
-  const double terms = double(map.out) * double(map.span() + 1);
-  AlgorithmInfo whole{kNames[0], true, "", 0, fft::geometry_cost(c.whole, lanes, size) * kSecondsPerUnit};
-  AlgorithmInfo block{kNames[1], c.block.points > 0, "", 0, 0};
-  if (block.usable)
-    block.cost = fft::geometry_cost(c.block, lanes, size) * kSecondsPerUnit;
-  else
-    block.reason = "the kernel has " + std::to_string(map.span() + 1) + " taps, too many for a block that fits a cache";
-  c.infos = {whole, block, {kNames[2], true, "", 0, terms * 1e-9}};
-  std::stable_sort(c.infos.begin(), c.infos.end() - 1, [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
+// Every algorithm, best first; the reference last.
+std::vector<AlgorithmInfo> survey(const FftConvDesc& desc, const Map& map) {
+  const fft::AllKernels& k = fft::kernels();
+  const int size = int(item_size(desc.dtype)), lanes = desc.dtype == DType::float32 ? k.f32.lanes : k.f64.lanes;
+  const Geometry blocks = fft::block_geometry(map, lanes, size);
+  const int64_t taps = map.span() + 1;
+  const auto info = [&](const char* name, bool usable, const char* too_many, double cost) {
+    std::string reason = usable ? "" : "the kernel has " + std::to_string(taps) + " taps, " + too_many;
+    return AlgorithmInfo{name, usable, reason, 0, usable ? cost : 0};
+  };
+  std::vector<AlgorithmInfo> all = {
+      info(kDirect, taps <= kMaxDirectTaps, "too many for sums of products",
+           fft::direct_cost(map, lanes) * kSecondsPerUnit),
+      info(kWhole, true, "", fft::geometry_cost(fft::whole_geometry(map, lanes), lanes, size) * kSecondsPerUnit),
+      info(kBlocks, blocks.points > 0, "too many for a block that fits a cache",
+           fft::geometry_cost(blocks, lanes, size) * kSecondsPerUnit),
+      info(kReference, true, "", double(map.out) * double(taps) * 1e-9)};
+  std::stable_sort(all.begin(), all.end() - 1, [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
     return a.usable != b.usable ? a.usable : a.usable && a.cost < b.cost;
   });
-  return c;
+  return all;
 }
 
 }  // namespace
@@ -92,20 +90,20 @@ Engines<T> FftConvPlan::Impl::engines() const {
   const fft::Kernels<T>& k = fft::kernels_of<T>(fft::kernels());
   const Map back = map.adjoint();
   if (reference()) return {{map, {}, k}, {back, {}, k}};
-  const bool whole = algorithm == kNames[0];
   const auto geometry = [&](const Map& m) {
-    return whole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
+    if (algorithm == kDirect) return fft::direct_geometry(m, int(sizeof(T)));
+    return algorithm == kWhole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
   };
   return {{map, geometry(map), k}, {back, geometry(back), k}};
 }
 
 FftConvPlan::Impl::Impl(const FftConvDesc& d) : desc(d) {
-  infos = survey(desc, map).infos;
+  infos = survey(desc, map);
   const auto found = std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == desc.algorithm; });
   if (desc.algorithm == "auto") {
     algorithm = infos.front().name;
   } else if (found == infos.end()) {
-    invalid("algorithm is '" + desc.algorithm + "'; allowed are 'auto', 'fft', 'overlap_save', 'reference'");
+    invalid("algorithm is '" + desc.algorithm + "'; allowed are 'auto', 'direct', 'fft', 'overlap_save', 'reference'");
   } else if (!found->usable) {
     throw Error(Code::not_supported, "algorithm '" + desc.algorithm + "' cannot run this problem: " + found->reason);
   } else {
@@ -144,7 +142,7 @@ void FftConvPlan::Impl::transform(const TensorView& k, const TensorView& reverse
   parallel_for(count, threads, [&](int64_t i, int worker) {
     T* lags = reinterpret_cast<T*>(static_cast<char*>(memory.data()) + worker * each);
     T* room = lags + lag_items;
-    gather_lags(desc, map, k, reverse, to.direction, i, T(1) / T(e.geometry().points), lags);
+    gather_lags(desc, map, k, reverse, to.direction, i, e.lag_factor(), lags);
     e.transform(lags, room, data + i * to.items);
   });
 }
@@ -252,9 +250,7 @@ void FftConvPlan::Impl::run(const FftSpectrum::Impl& s, const FftConvOperands& o
 
 int64_t fft_conv_output_length(const FftConvDesc& desc) { return fft::make_map(desc).out; }
 
-std::vector<AlgorithmInfo> fft_conv_algorithms(const FftConvDesc& desc) {
-  return survey(desc, fft::make_map(desc)).infos;
-}
+std::vector<AlgorithmInfo> fft_conv_algorithms(const FftConvDesc& desc) { return survey(desc, fft::make_map(desc)); }
 
 FftConvPlan::FftConvPlan(const FftConvDesc& desc) : impl_(std::make_shared<const Impl>(desc)) {}
 FftConvPlan::~FftConvPlan() = default;

@@ -16,7 +16,9 @@
 namespace omniconv {
 namespace fft {
 
-constexpr const char* kNames[] = {"fft", "overlap_save", "reference"};
+constexpr const char *kDirect = "direct", *kWhole = "fft", *kBlocks = "overlap_save", *kReference = "reference";
+// Past this many taps transforms always win, by far.
+constexpr int64_t kMaxDirectTaps = 1024;
 
 [[noreturn]] inline void invalid(const std::string& message) { throw Error(Code::invalid_argument, message); }
 
@@ -152,7 +154,7 @@ struct FftConvPlan::Impl {
   std::optional<fft::Engines<float>> f32;
   std::optional<fft::Engines<double>> f64;
 
-  bool reference() const { return algorithm == fft::kNames[2]; }
+  bool reference() const { return algorithm == fft::kReference; }
   template <class T>
   const fft::Engine<T>& engine(FftDirection direction) const {
     if constexpr (sizeof(T) == 4)

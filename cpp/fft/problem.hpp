@@ -47,6 +47,10 @@ void lag_runs(const FftConvDesc& d, const Map& m, bool reverse, Body&& body) {
 struct Geometry {
   int64_t points = 0, blocks = 1, step = 0;
   int64_t first = 0, origin = 0, shift = 0;  // of block 0; `first` grows by step, `shift` shrinks by it
+  // Of a block of `step` outputs that are summed term by term, points being 0; 0: a transform.
+  int64_t taps = 0;
+
+  int64_t window(int64_t outputs) const { return taps ? outputs + taps - 1 : 2 * points; }  // elements of v
 };
 
 // One transform for the whole row: N >= every index in use, and no alias of an output that is taken.
@@ -54,6 +58,11 @@ Geometry whole_geometry(const Map& map, int lanes);
 // Blocks of N - span outputs. points 0: the lags are too many for any block.
 Geometry block_geometry(const Map& map, int lanes, int item_size);
 
+// No transform: blocks that fit an L1 cache.
+Geometry direct_geometry(const Map& map, int item_size);
+
+double direct_cost(const Map& map, int lanes);
+// Of transforms; 0 where there is none.
 double geometry_cost(const Geometry& g, int lanes, int item_size);
 
 }  // namespace omniconv::fft

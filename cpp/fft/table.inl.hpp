@@ -1,7 +1,7 @@
 // fft/table.inl.hpp -- the kernels of one ISA as a table
 #pragma once
 
-#include "fft/edges.inl.hpp"
+#include "fft/direct.inl.hpp"
 
 namespace omniconv::fft {
 namespace OMNICONV_ISA_NS {
@@ -21,7 +21,9 @@ static Kernels<T> make_kernels() {
           .stage = stage_columns<T>,
           .correlate = correlate<T>,
           .scale = scale<T>,
-          .epilogue = epilogue<T>};
+          .epilogue = epilogue<T>,
+          .direct = direct_rows<T>,
+          .direct_taps = direct_taps<T>};
 }
 
 static AllKernels all_kernels() { return {make_kernels<float>(), make_kernels<double>()}; }

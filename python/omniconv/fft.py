@@ -1,4 +1,4 @@
-"""Long convolutions by transforms: one kernel per channel, as long as the sequence or longer.
+"""Long convolutions of rows: one kernel per channel, of a few taps or as long as the sequence and longer.
 
 All are true convolutions: ``k[0]`` multiplies the current sample. With ``v = pre_gate * u`` and, for t from 0 to
 L + K - 2, ``full[t] = sum_j k[j] v[t - j]``,
@@ -25,7 +25,7 @@ from omniconv.halves import is_half, like_dtype, widened
 __all__ = ["FFTConvGrads", "KernelSpectrum", "fft_conv", "fft_conv_algorithms", "fft_conv_grad", "flip_taps"]
 
 MODES = ("causal", "circular", "same", "full", "valid")
-ALGORITHMS = ("auto", "fft", "overlap_save", "reference")
+ALGORITHMS = ("auto", "direct", "fft", "overlap_save", "reference")
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class KernelSpectrum:
     mode : "causal", "circular", "same", "full" or "valid"
     k_rev : array, optional
         As in `fft_conv`.
-    algorithm : "auto", "fft", "overlap_save" or "reference"
+    algorithm : "auto", "direct", "fft", "overlap_save" or "reference"
     frequency_keep : float, optional
         As in `fft_conv`.
 
@@ -321,11 +321,12 @@ def fft_conv(
         Shape of k but for the number of taps: adds ``sum_j k_rev[j] v[t + j]``, whose lag 0 is counted too.
     layout : "BHL" or "BLH"
     precision : "highest", "high" or "medium"
-        A promise about the error; all are met by the same float32 transforms.
+        A promise about the error; all are met by the same float32 kernels.
         Halves are widened to float32, and the result is rounded once; k and the others may then be float32 too.
     algorithm : str
-        "auto", "fft" (one transform per row), "overlap_save" (blocks that fit a cache: for short kernels, and memory
-        that does not grow with L) or "reference" (direct sums in float64). Not used with a KernelSpectrum.
+        "auto", "direct" (sums of products, for up to 1024 taps), "fft" (one transform per row), "overlap_save" (blocks
+        that fit a cache: for kernels shorter than rows, and memory that does not grow with L) or "reference" (sums in
+        float64 one by one). Not used with a KernelSpectrum.
     frequency_keep : float, optional
         The part of the frequencies that k keeps, 0 to 1: those of a transform of 2 L points above it are dropped, in
         mode "causal". The result is then no longer causal. It takes the time of the whole convolution.

@@ -9,7 +9,7 @@ import numpy as np
 import omniconv
 
 MODES = ("causal", "circular", "same", "full", "valid")
-TRANSFORMS = ("fft", "overlap_save")
+FAST = ("direct", "fft", "overlap_save")
 #: (L, K): every kind of end, lengths beside powers of two, kernels longer than rows, blocks that do not divide.
 SIZES = [
     (1, 1), (2, 1), (2, 3), (3, 3), (7, 2), (7, 14), (15, 16), (64, 64), (100, 37), (255, 255), (256, 256), (257, 258),

@@ -45,7 +45,7 @@ WRONG = [
     ({"activation": 3}, TypeError, "activation is 3"),
     ({"layout": "LBH"}, ValueError, "layout is 'LBH'"),
     ({"precision": "low"}, ValueError, "precision is 'low'"),
-    ({"algorithm": "direct"}, ValueError, "algorithm is 'direct'"),
+    ({"algorithm": "winograd"}, ValueError, "algorithm is 'winograd'"),
     ({"frequency_keep": 0.0}, ValueError, "frequency_keep is 0"),
     ({"frequency_keep": 1.5}, ValueError, "frequency_keep is 1.5"),
     ({"frequency_keep": 0.5, "mode": "same"}, ValueError, "frequency_keep needs mode 'causal'"),
@@ -114,7 +114,7 @@ def test_empty_batches():
 def test_algorithms_and_kinds():
     first = omniconv.fft_conv_algorithms(1 << 20, 1024)[0]
     assert first.name == "overlap_save" and first.usable
-    assert {a.name for a in omniconv.fft_conv_algorithms(100, 100)} == {"fft", "overlap_save", "reference"}
+    assert {a.name for a in omniconv.fft_conv_algorithms(100, 100)} == {"direct", "fft", "overlap_save", "reference"}
     torch = pytest.importorskip("torch")
     y = omniconv.fft_conv(torch.from_numpy(U), torch.from_numpy(K))
     assert isinstance(y, torch.Tensor) and np.array_equal(y.numpy(), omniconv.fft_conv(U, K))

@@ -54,7 +54,7 @@ namespace {
 TEST(Allocations, OfARun) {
   const int64_t length = 40000;
   std::vector<float> u(2 * 2 * length, 1.0f), y(u.size()), k(2 * length, 0.5f);
-  for (const char* algorithm : {"fft", "overlap_save", "reference"}) {
+  for (const char* algorithm : {"direct", "fft", "overlap_save", "reference"}) {
     const bool short_kernel = algorithm[0] != 'f';
     const int64_t taps = short_kernel ? 20 : length;
     const FftConvPlan plan({.length = length, .taps = taps, .algorithm = algorithm});

@@ -78,15 +78,15 @@ def test_conv_float64(path):
 
 @pytest.mark.parametrize("path", FFT_CONV, ids=lambda p: p.stem)
 @pytest.mark.parametrize("layout", ["BHL", "BLH"])
-@pytest.mark.parametrize("algorithm", ["auto", "fft", "overlap_save", "reference"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "fft", "overlap_save", "reference"])
 def test_fft_conv_float32(path, algorithm, layout, isa):
     outputs = cases.run(path, algorithm=algorithm, layout=layout)
-    assert set(outputs) == set(seeded.load(path).outputs) or algorithm == "overlap_save"
+    assert set(outputs) == set(seeded.load(path).outputs) or algorithm in ("direct", "overlap_save")
     check(path, outputs, 6e-7, sums=1e-6)  # sums over samples and time cancel
 
 
 @pytest.mark.parametrize("path", FFT_CONV, ids=lambda p: p.stem)
-@pytest.mark.parametrize("algorithm", ["auto", "fft", "overlap_save", "reference"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "fft", "overlap_save", "reference"])
 def test_fft_conv_float64(path, algorithm, isa):
     check(path, cases.run(path, dtype="float64", algorithm=algorithm), 6e-8)
 

@@ -30,7 +30,8 @@ struct FftConvDesc {
   int64_t length = 0;        // L
   int64_t taps = 0;          // K
   int64_t reverse_taps = 0;  // of the reverse kernel; 0: there is none
-  // "fft": one transform per row. "overlap_save": transforms of a size that fits a cache, whatever L. "reference".
+  // "direct": sums of products, for up to 1024 taps. "fft": one transform per row. "overlap_save": transforms of a
+  // size that fits a cache, whatever L. "reference".
   std::string algorithm = "auto";
 };
 

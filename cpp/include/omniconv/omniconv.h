@@ -159,7 +159,7 @@ typedef struct omniconv_fft_conv_options {
   size_t size;             // of this struct as the caller knows it, so that it can grow
   const char* mode;        // "causal"; "circular", "same", "full", "valid"
   const char* activation;  // "none"; "gelu", ...
-  const char* algorithm;   // "auto"; "fft", "overlap_save", "reference"
+  const char* algorithm;   // "auto"; "direct", "fft", "overlap_save", "reference"
   double negative_slope;   // 0.01, of leaky_relu
   int64_t per_sample;      // 0; 1 where k is [B, H, K]
 } omniconv_fft_conv_options;
