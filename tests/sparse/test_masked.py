@@ -199,7 +199,8 @@ def test_gradients_in_pytorch():
     x, w, mask, how = problem("stride", batch=1, dtype="float64")
     x, w, m = torch.from_numpy(x[:, :, :8, :8]).requires_grad_(), torch.from_numpy(w).requires_grad_(), m[:1, :2, :2]
     call = lambda x, w: masked_conv2d(x, w, m, **how)  # noqa: E731
-    assert torch.autograd.gradcheck(call, (x, w)) and torch.autograd.gradgradcheck(call, (x, w))
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(call, (x, w), fast_mode=True)
     arguments = (x, w, m, [2, 2], [1, 1, 1, 1], [1, 1], 2)
     torch.library.opcheck(torch.ops.omniconv.masked_conv.default, arguments)
 
