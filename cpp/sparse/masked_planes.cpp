@@ -71,12 +71,8 @@ class Planes {
   }
 
   void pack(int64_t channel, float* to) const {
-    const int64_t kh = p_.h.taps, kw = p_.w.taps;
-    const float* from = static_cast<const float*>(p_.weight.data) + channel * p_.weight.strides[0];
-    for (int64_t j = 0; j < kw; ++j)
-      for (int64_t i = 0; i < kh; ++i)
-        *to++ = from[(p_.flipped ? kh - 1 - i : i) * p_.weight.strides[2] +
-                     (p_.flipped ? kw - 1 - j : j) * p_.weight.strides[3]];
+    const float* from = p_.weights.channel(channel);
+    for (size_t t = 0; t < offsets_.size(); ++t, from += p_.weights.chunk()) *to++ = *from;
   }
 
   void tiles(const Run& r, const float* strip, const float* w, float* sums) const {
