@@ -34,15 +34,19 @@ inline bool is_seen(const CellMask& m, int64_t n, int64_t row, int64_t column) {
   return m.seen[(n * m.rows + row) * m.columns + column] != 0;
 }
 
-// body(begin, end) for the runs of elements that are seen in one row of cells that are `width` wide.
-template <class Body>
+// body(begin, end) for the runs of elements that are seen, or hidden, in one row of cells that are `width` wide.
+template <bool SEEN = true, class Body>
 void each_seen_run(const CellMask& m, int64_t n, int64_t row, int64_t width, Body&& body) {
   for (int64_t c = 0; c < m.columns; ++c) {
-    if (!is_seen(m, n, row, c)) continue;
+    if (is_seen(m, n, row, c) != SEEN) continue;
     const int64_t begin = c;
-    while (c + 1 < m.columns && is_seen(m, n, row, c + 1)) ++c;
+    while (c + 1 < m.columns && is_seen(m, n, row, c + 1) == SEEN) ++c;
     body(begin * width, (c + 1) * width);
   }
+}
+template <class Body>
+void each_hidden_run(const CellMask& m, int64_t n, int64_t row, int64_t width, Body&& body) {
+  each_seen_run<false>(m, n, row, width, body);
 }
 
 std::vector<Cell> seen_cells(const CellMask& mask);

@@ -89,10 +89,10 @@ def test_a_plan_keeps_weights_and_takes_any_mask(name, isa):
     weight, bias = w.copy(), rng.standard_normal(w.shape[0], dtype=np.float32)
     plan = sparse.plan_masked_conv2d(x.shape, weight, mask.shape[1:], bias, activation="relu", **how)
     weight[:] = np.nan
-    for mask in (mask, ~mask, np.zeros_like(mask)):
-        want, *_ = truth(x, w, mask, how, lambda y: (y + torch.from_numpy(bias)[:, None, None]).relu())
+    for seen in (mask, ~mask, np.zeros_like(mask)):
+        want, *_ = truth(x, w, seen, how, lambda y: (y + torch.from_numpy(bias)[:, None, None]).relu())
         for last in (False, True):
-            assert error(plan(poisoned(x, mask, last), mask), want) < 1e-6
+            assert error(plan(poisoned(x, seen, last), seen), want) < 1e-6
     part = sparse.plan_masked_conv2d(x[:1].shape, w, mask.shape[1:], bias, activation="relu", **how)
     seen = np.ones_like(mask)
     assert np.array_equal(part(x[:1], seen[:1]), plan(x, seen)[:1])

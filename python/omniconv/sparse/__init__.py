@@ -9,7 +9,11 @@ from omniconv.sparse.conv import SparsePlan, conv, conv_grad_input, conv_grad_we
 from omniconv.sparse.graph import Graph, dagnn_propagate, gcn_norm, inverse_graph_conv, spmm
 from omniconv.sparse.interpolate import interpolate, interpolation
 from omniconv.sparse.masked import (
-    MaskedConvPlan, masked_conv2d, masked_conv2d_grad_input, masked_conv2d_grad_weight, plan_masked_conv2d,
+    MaskedConvPlan,
+    masked_conv2d,
+    masked_conv2d_grad_input,
+    masked_conv2d_grad_weight,
+    plan_masked_conv2d,
 )  # fmt: skip
 from omniconv.sparse.pool import add, cat, global_pool, pool, pool_grad, prune
 from omniconv.sparse.spikes import SpikeTensor, SpikeWeight, ilif, lif, operations, spike_conv

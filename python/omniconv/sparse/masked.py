@@ -14,7 +14,16 @@ from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, np, permuted, said
 from omniconv.conv import channel_values
 from omniconv.conv_spec import (
-    W_ORDER, X_ORDER, Ints, Padding, Spec, check_rank, layout_is_last, per_axis, shape_of, spec_of,
+    W_ORDER,
+    X_ORDER,
+    Ints,
+    Padding,
+    Spec,
+    check_rank,
+    layout_is_last,
+    per_axis,
+    shape_of,
+    spec_of,
 )  # fmt: skip
 
 __all__ = [
