@@ -14,7 +14,7 @@ from omniconv.sparse.masked import (
     masked_conv2d_grad_input,
     masked_conv2d_grad_weight,
     plan_masked_conv2d,
-)  # fmt: skip
+)
 from omniconv.sparse.pool import add, cat, global_pool, pool, pool_grad, prune
 from omniconv.sparse.spikes import SpikeTensor, SpikeWeight, ilif, lif, operations, spike_conv
 from omniconv.sparse.staged import cosine_graph, staged_decision

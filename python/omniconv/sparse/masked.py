@@ -24,7 +24,7 @@ from omniconv.conv_spec import (
     per_axis,
     shape_of,
     spec_of,
-)  # fmt: skip
+)
 
 __all__ = [
     "MaskedConvPlan", "masked_conv2d", "masked_conv2d_grad_input", "masked_conv2d_grad_weight", "plan_masked_conv2d",
