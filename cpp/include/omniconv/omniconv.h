@@ -234,9 +234,8 @@ OMNICONV_API omniconv_status omniconv_sparse_conv_grad_weight(const omniconv_spa
 OMNICONV_API omniconv_status omniconv_sparse_pool(const omniconv_sparse_map* map, const char* mode, const DLTensor* x,
                                                   const DLTensor* out);
 
-// A matrix in CSR: row i has the columns indices[begin[i]] to indices[begin[i + 1] - 1], element e is
-// row_scale[i] * values[e] * column_scale[indices[e]], where what is NULL is 1. out = activation(matrix x + bias) for x
-// [columns, width], float32; bias [width] and activation may be NULL.
+// A matrix in CSR: element e of row i is row_scale[i] * values[e] * column_scale[indices[e]], where what is NULL is 1.
+// out = activation(matrix x + bias) for x [columns, width], float32; bias [width] and activation may be NULL.
 typedef struct omniconv_csr {
   const int64_t* begin;
   const int32_t* indices;
