@@ -224,13 +224,14 @@ struct ConvPlan::Impl {
   std::string algorithm;
   std::vector<size_t> packed_at;  // floats before the weights of each phase
   size_t packed_floats = 0;
-  AlignedBuffer packed;
-  std::vector<char> reference_weight;           // a copy of the weights, when the reference runs and pack() was called
+  std::shared_ptr<const AlignedBuffer> packed;
+  // A copy of the weights, when the reference runs and pack() was called.
+  std::shared_ptr<const std::vector<char>> reference_weight;
   std::unique_ptr<conv::DevicePlan> device;     // all of the above is for the CPU's own kernels; this one replaces it
   std::unique_ptr<dfp16::Convolution> integer;  // so does this one, for Precision::dfp16
 
   Target target(int threads) const { return {kernels, threads}; }
-  bool is_packed() const { return device ? device->packed() : integer ? integer->packed() : packed.data() != nullptr; }
+  bool is_packed() const { return device ? device->packed() : integer ? integer->packed() : packed != nullptr; }
 
   explicit Impl(const ConvDesc& d) : desc(d), work(conv::make_work(d)) {
     check_limit(desc);
@@ -261,6 +262,21 @@ struct ConvPlan::Impl {
     }
   }
 
+  Impl(const Impl& other, int64_t images)
+      : desc(other.desc),
+        work(other.work),
+        kernels(other.kernels),
+        algorithm(other.algorithm),
+        packed_at(other.packed_at),
+        packed_floats(other.packed_floats),
+        packed(other.packed),
+        reference_weight(other.reference_weight) {
+    desc.x_shape[0] = images;
+    work = conv::make_work(desc);
+    y_shape[0] = images;
+    for (int last = 0; last < 2; ++last) chosen[last] = other.chosen[last], declined[last] = other.declined[last];
+  }
+
   // The one of the two that keeps weights of its own; there is but one such algorithm.
   const Algorithm* with_extra() const {
     for (int last = 0; last < 2; ++last)
@@ -284,7 +300,7 @@ struct ConvPlan::Impl {
     for (int last = 0; last < 2; ++last)
       if (chosen[last] && declined[last].empty())
         most = std::max(most, workspace_of(desc, work, *chosen[last], target(threads)));
-    const bool keeps = packed.data() || desc.op == ConvOp::grad_weight;
+    const bool keeps = packed || desc.op == ConvOp::grad_weight;
     return small_bytes() + (chosen[0] || chosen[1] ? padded_bytes() : 0) + (keeps ? 0 : packed_floats * sizeof(float)) +
            most;
   }
@@ -377,11 +393,12 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   if (o.residual.defined()) m.rs = conv::strides_of(o.residual);
   m.activation = desc.activation;
   m.negative_slope = float(desc.negative_slope);
-  auto* weights = static_cast<float*>(packed.data());
+  const float* weights = packed ? static_cast<const float*>(packed->data()) : nullptr;
   if (!weights) {
-    weights = reinterpret_cast<float*>(workspace);
+    auto* room = reinterpret_cast<float*>(workspace);
     workspace += packed_floats * sizeof(float);
-    pack_into(o.b, weights, &a);
+    pack_into(o.b, room, &a);
+    weights = room;
   }
   if (!work.folded) return run_phases(a, m, weights, workspace, threads);
   // The gradient of the padded input first, without epilogue; then every border element is added to its source.
@@ -430,8 +447,7 @@ void ConvPlan::Impl::run_integer(const ConvOperands& o, Operands m, char* worksp
 
 void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int threads) const {
   ConvOperands o = operands;
-  if (!reference_weight.empty())
-    o.b = conv::dense_view(const_cast<char*>(reference_weight.data()), desc.dtype, desc.w_shape);
+  if (reference_weight) o.b = conv::dense_view(const_cast<char*>(reference_weight->data()), desc.dtype, desc.w_shape);
   conv::check_operands(desc, y_shape, o, is_packed());
   if (o.out.size() == 0) return;
   if (device) return device->run(o, workspace);
@@ -463,6 +479,7 @@ void ConvPlan::Impl::run(const ConvOperands& operands, char* workspace, int thre
 }
 
 ConvPlan::ConvPlan(const ConvDesc& desc) : impl_(std::make_unique<Impl>(desc)) {}
+ConvPlan::ConvPlan(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ConvPlan::~ConvPlan() = default;
 ConvPlan::ConvPlan(ConvPlan&&) noexcept = default;
 ConvPlan& ConvPlan::operator=(ConvPlan&&) noexcept = default;
@@ -474,11 +491,18 @@ void ConvPlan::pack(const TensorView& weight, void* stream) {
   conv::check_weight(s.desc, weight);
   if (s.device) return s.device->pack(weight, stream);
   if (s.integer) return s.integer->pack(weight);
-  if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1]) s.reference_weight = conv::dense_copy(weight);
+  if (s.desc.dtype == DType::float64 || !s.chosen[0] || !s.chosen[1])
+    s.reference_weight = std::make_shared<const std::vector<char>>(conv::dense_copy(weight));
   if (s.packed_floats == 0) return;
-  AlignedBuffer packed(s.packed_floats * sizeof(float));
-  s.pack_into(weight, static_cast<float*>(packed.data()), s.with_extra());
+  auto packed = std::make_shared<AlignedBuffer>(s.packed_floats * sizeof(float));
+  s.pack_into(weight, static_cast<float*>(packed->data()), s.with_extra());
   s.packed = std::move(packed);
+}
+
+ConvPlan ConvPlan::for_batch(int64_t images) const {
+  if (impl_->device || impl_->integer)
+    throw Error(Code::not_supported, "a plan for another batch is one for the CPU and not of precision 'dfp16'");
+  return ConvPlan(std::make_unique<Impl>(*impl_, images));
 }
 
 void ConvPlan::run(const ConvOperands& operands) const {
@@ -505,7 +529,7 @@ size_t ConvPlan::workspace_bytes() const { return impl_->workspace_bytes(num_thr
 size_t ConvPlan::packed_bytes() const {
   if (impl_->device) return impl_->device->packed_bytes();
   if (impl_->integer) return impl_->integer->packed_bytes();
-  return impl_->packed.size() + impl_->reference_weight.size();
+  return (impl_->packed ? impl_->packed->size() : 0) + (impl_->reference_weight ? impl_->reference_weight->size() : 0);
 }
 double ConvPlan::flops() const { return impl_->work.problem.flops(); }
 

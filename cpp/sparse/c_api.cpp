@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "conv/c_api.hpp"
 #include "omniconv/conv.hpp"
+#include "omniconv/masked.hpp"
 #include "omniconv/sparse.hpp"
 
 struct omniconv_sparse_map {
@@ -49,6 +51,24 @@ SparseMap map_of(const SharedSites& in, const std::string& mode, const SparseWin
   if (mode == "strided") return SparseMap(in, reached_sites(*in, window, false), window);
   if (mode == "transposed") return SparseMap(reached_sites(*in, window, true), in, window).adjoint();
   throw Error(Code::invalid_argument, "mode is '" + mode + "'; allowed are 'subm', 'strided', 'transposed'");
+}
+
+// A dense copy of a mask: views of this library have no bytes.
+std::vector<uint8_t> cells_of(const DLTensor& mask) {
+  if (mask.device.device_type != kDLCPU) throw Error(Code::invalid_argument, "mask is not on the CPU");
+  if ((mask.dtype.code != kDLUInt && mask.dtype.code != kDLBool) || mask.dtype.bits != 8 || mask.dtype.lanes != 1)
+    throw Error(Code::type_error, "mask is not uint8 or bool");
+  if (mask.ndim != 3)
+    throw Error(Code::invalid_argument,
+                "mask has shape " + shape_string(mask.shape, mask.ndim) + "; expected is (N, rows, columns)");
+  const int64_t rows = mask.shape[1], columns = mask.shape[2], dense[] = {rows * columns, columns, 1};
+  const int64_t* strides = mask.strides ? mask.strides : dense;
+  const auto* from = static_cast<const uint8_t*>(mask.data) + mask.byte_offset;
+  std::vector<uint8_t> seen;
+  for (int64_t n = 0; n < mask.shape[0]; ++n)
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) seen.push_back(from[n * strides[0] + i * strides[1] + j * strides[2]]);
+  return seen;
 }
 
 SparsePool parse_pool(const std::string& mode) {
@@ -125,6 +145,32 @@ omniconv_status omniconv_sparse_pool(const omniconv_sparse_map* map, const char*
                                      const DLTensor* out) {
   return guarded([&] {
     sparse_pool(required(map, "map").map, parse_pool(&required(mode, "mode")), array(x, "x"), array(out, "out"));
+  });
+}
+
+omniconv_status omniconv_spmm(const omniconv_csr* matrix, const DLTensor* x, const DLTensor* bias,
+                              const char* activation, float negative_slope, const DLTensor* out) {
+  return guarded([&] {
+    const omniconv_csr& m = required(matrix, "matrix");
+    spmm({m.begin, m.indices, m.values, m.row_scale, m.column_scale, m.rows, m.columns, m.entries}, array(x, "x"),
+         optional_array(bias, "bias"), parse_activation(activation ? activation : "none"), negative_slope,
+         array(out, "out"));
+  });
+}
+
+omniconv_status omniconv_masked_conv(omniconv_conv_op op, const DLTensor* a, const DLTensor* b, const DLTensor* mask,
+                                     const DLTensor* bias, const DLTensor* scale, const DLTensor* residual,
+                                     const DLTensor* out, const omniconv_conv_options* options) {
+  return guarded([&] {
+    const ConvOp o = parse(op);
+    const DLTensor* x = o == ConvOp::forward ? a : o == ConvOp::grad_input ? out : b;
+    const DLTensor* weight = o == ConvOp::grad_weight ? out : b;
+    const DLTensor& m = required(mask, "mask");
+    const std::vector<uint8_t> seen = cells_of(m);
+    masked_convolve(describe(o, options, x, weight), {seen.data(), m.shape[0], m.shape[1], m.shape[2]},
+                    {array(a, o == ConvOp::forward ? "x" : "grad"), array(b, o == ConvOp::grad_weight ? "x" : "weight"),
+                     array(out, "out"), optional_array(bias, "bias"), optional_array(scale, "scale"),
+                     optional_array(residual, "residual")});
   });
 }
 

@@ -24,14 +24,16 @@ constexpr int64_t kBlock = 256;  // terms of a chain: bounds the rounding of lon
 // be.
 class Packed {
  public:
-  Packed(const TensorView& w, const Sizes& s, int64_t group, int lanes) : lanes_(lanes), in_(s.in_channels) {
+  Packed(const TensorView& w, const Sizes& s, int64_t group, const Kernels& kernel)
+      : lanes_(kernel.lanes), panel_(kernel.panel), in_(s.in_channels) {
+    const int lanes = kernel.lanes;
     taps_ = w.shape[2];
     vectors_ = (s.out_channels + lanes - 1) / lanes;
     buffer_ = AlignedBuffer(size_t(taps_ * in_ * vectors_ * lanes) * sizeof(float));
     const float* from = static_cast<const float*>(w.data) + group * s.out_channels * w.strides[0];
     parallel_for(taps_, [&](int64_t tap, int) {
-      for (int64_t v = 0; v < vectors_; v += 2) {
-        const int64_t width = std::min<int64_t>(2, vectors_ - v) * lanes;
+      for (int64_t v = 0; v < vectors_; v += panel_) {
+        const int64_t width = std::min<int64_t>(panel_, vectors_ - v) * lanes;
         float* to = const_cast<float*>(panel(v, tap));
         for (int64_t k = 0; k < in_; ++k)
           for (int64_t j = 0; j < width; ++j) {
@@ -42,14 +44,14 @@ class Packed {
     });
   }
   int64_t vectors() const { return vectors_; }
-  // Of the panel that begins with vector v, an even number.
+  // Of the panel that begins with vector v, a multiple of the kernel's panel.
   const float* panel(int64_t v, int64_t tap) const {
-    const int64_t width = std::min<int64_t>(2, vectors_ - v) * lanes_;
+    const int64_t width = std::min<int64_t>(panel_, vectors_ - v) * lanes_;
     return static_cast<const float*>(buffer_.data()) + (v * lanes_ * taps_ + tap * width) * in_;
   }
 
  private:
-  int lanes_;
+  int lanes_, panel_;
   int64_t in_, taps_, vectors_;
   AlignedBuffer buffer_;
 };
@@ -78,8 +80,8 @@ void multiply_taps(const Work& w, const SparseMap::Tile& tile, int64_t v0, int64
     }
     for (int64_t k = 0; k < w.in_channels; k += kBlock) {
       const int64_t count = std::min(kBlock, w.in_channels - k);
-      for (int64_t v = v0; v < v1; v += 2) {
-        const int64_t width = std::min<int64_t>(2, w.weights.vectors() - v);
+      for (int64_t v = v0; v < v1; v += w.kernel.panel) {
+        const int64_t width = std::min<int64_t>(w.kernel.panel, w.weights.vectors() - v);
         const float* b = w.weights.panel(v, tap) + k * width * lanes;
         w.kernel.tile[width]({a, c, pairs, (v - v0) * lanes, b, count});
       }
@@ -147,7 +149,7 @@ void sparse_convolve(const SparseMap& map, const TensorView& x, const TensorView
   const AlignedBuffer bias = dense(e.bias), scale = dense(e.scale);
   for (int64_t g = 0; g < groups; ++g) {
     const Kernels& kernel = kernels();
-    const Packed packed(weight, s, g, kernel.lanes);
+    const Packed packed(weight, s, g, kernel);
     const int64_t first = g * s.out_channels;
     conv::FinishArgs f{};
     f.y = static_cast<float*>(y.data) + first * y.strides[1];

@@ -78,7 +78,8 @@ struct PixelArgs {
 struct Kernels {
   int lanes;                           // floats per vector
   int rows;                            // of the largest outer tile
-  void (*tile[3])(const TileArgs&);    // [vectors per panel], from 1
+  int panel;                           // vectors that a tile takes at most
+  void (*tile[5])(const TileArgs&);    // [vectors per panel], from 1
   void (*outer[3])(const OuterArgs&);  // likewise; only the last vector may be partial
   void (*match_lines)(const LineArgs&);
   void (*spmm)(const SpmmArgs&);

@@ -1,100 +1,16 @@
-// sparse/masked.cpp -- convolution of images of which some cells are hidden
+// sparse/masked.cpp -- convolution of images of which some cells are hidden: the way it is done, weights packed once
 //
-// The cells that are seen become a batch: each is copied with the border that its windows reach, channels last, hidden
-// neighbours as zeros, and the dense algorithms do the rest, Winograd's included. Batches grow with the weights, which
-// are read once for each: with 128 channels and cells of 4 x 4, a cell of 128 takes two thirds of the time of one
-// of 16.
+// Blocks of cells, a way of its own for one channel per group, and for the rest the dense convolution between masks.
 #include "omniconv/masked.hpp"
 
-#include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "conv/blocks.hpp"
-#include "conv/kernels.hpp"
 #include "core/thread_pool.hpp"
-#include "core/workspace.hpp"
 #include "sparse/masked.hpp"
 
 namespace omniconv {
 namespace sparse {
-namespace {
-
-using conv::Axis;
-using conv::Problem;
-
-// Blocks of so many bytes per batch: half of L2 for their sake, twice the weights so that those are read seldom.
-int64_t fits(int64_t bytes, const ConvDesc& desc) {
-  int64_t weights = int64_t(sizeof(float));
-  for (const int64_t n : desc.w_shape) weights *= n;
-  const int64_t most = std::clamp<int64_t>(2 * weights, int64_t{1} << 18, int64_t{3} << 20);
-  return std::clamp<int64_t>(most / std::max<int64_t>(bytes, 1), 16, 256);
-}
-
-// Blocks of x and of y for a cell, and the convolution between them.
-struct Blocks {
-  Side x[2], y[2];
-  Axis axis[2];  // of the block's convolution
-  int64_t hi[2], rest[2];
-};
-
-// Blocks of x with the border that the windows of a cell of y reach.
-Blocks forward_blocks(const Problem& p, const int64_t (&cells)[2]) {
-  Blocks b{};
-  for (int i = 0; i < 2; ++i) {
-    const Axis& a = p.axis[1 + i];
-    const int64_t out = a.out / cells[i], reach = (out - 1) * a.stride + a.window();
-    b.y[i] = {a.out, out, 0, out, out};
-    b.x[i] = {a.in, a.in / cells[i], -a.lo, out * a.stride, reach};
-    b.axis[i] = {reach, out, a.taps, a.stride, a.dilation, 0};
-  }
-  return b;
-}
-
-// Blocks of the gradient of y that a cell of x reaches; false where they differ from cell to cell.
-bool input_blocks(const Problem& p, const int64_t (&cells)[2], Blocks* b) {
-  for (int i = 0; i < 2; ++i) {
-    const Axis& a = p.axis[1 + i];
-    const int64_t in = a.in / cells[i];
-    if (cells[i] > 1 && in % a.stride != 0) return false;
-    const int64_t first = conv::ceil_div(std::max<int64_t>(a.lo - a.window() + 1, 0), a.stride) -
-                          std::max<int64_t>(a.window() - 1 - a.lo, 0) / a.stride;
-    const int64_t last = (in - 1 + a.lo) / a.stride, lo = a.lo - first * a.stride;
-    const int64_t end = (last - first) * a.stride + a.window() - lo - in;
-    if (last < first || lo < 0) return false;
-    b->x[i] = {a.in, in, 0, in, in};
-    b->y[i] = {a.out, a.out / cells[i], first, in / a.stride, last - first + 1};
-    b->axis[i] = {in, last - first + 1, a.taps, a.stride, a.dilation, lo};
-    b->hi[i] = std::max<int64_t>(end, 0), b->rest[i] = std::max<int64_t>(-end, 0);
-  }
-  return true;
-}
-
-TensorView block_view(float* data, int64_t count, int64_t channels, const Side (&s)[2]) {
-  const int order[] = {0, 3, 1, 2};
-  return TensorView(data, {count, s[0].extent, s[1].extent, channels}).permuted(order);
-}
-int64_t block_floats(const Side (&s)[2], int64_t channels) { return s[0].extent * s[1].extent * channels; }
-
-// The convolution of `count` blocks, by the algorithm that is fastest for those of an image.
-ConvPlan plan_blocks(const ConvDesc& desc, const CellMask& mask, const Blocks& b, int64_t count) {
-  // Chosen for half of an image: bits must depend neither on how many images there are nor on what else is seen.
-  const int64_t nominal = std::clamp<int64_t>(mask.rows * mask.columns / 2, 1, 64);
-  ConvDesc d = desc;
-  d.activation = Activation::none;
-  d.channels_last = true;
-  d.weights_change = true;
-  d.x_shape = {nominal, desc.x_shape[1], b.axis[0].in, b.axis[1].in};
-  for (size_t i = 0; i < 2; ++i) d.pad_lo[i] = b.axis[i].lo, d.pad_hi[i] = b.hi[i], d.output_padding[i] = b.rest[i];
-  if (desc.algorithm == "auto") {
-    double best = 0;
-    for (const AlgorithmInfo& a : algorithms(d))
-      if (a.usable && a.name != "reference" && (d.algorithm == "auto" || a.cost < best))
-        best = a.cost, d.algorithm = a.name;
-  }
-  d.x_shape[0] = count;
-  return ConvPlan(d);
-}
 
 conv::FinishArgs finish_of(const ConvDesc& desc, const ConvOperands& o, AlignedBuffer (&room)[2]) {
   conv::FinishArgs f{};
@@ -109,93 +25,9 @@ conv::FinishArgs finish_of(const ConvDesc& desc, const ConvOperands& o, AlignedB
   return f;
 }
 
-// Sums of a block to their place, with the epilogue.
-void scatter_block(const Images& to, const TensorView& residual, const Side (&sides)[2], Cell cell, const float* sums,
-                   conv::FinishArgs f) {
-  f.panel = to.channels, f.pixels = sides[1].extent;
-  f.y_pixel = to.strides.axis[2], f.y_channel = to.strides.c;
-  conv::Strides r;
-  if (residual.defined()) r = conv::strides_of(residual), f.r_pixel = r.axis[2], f.r_channel = r.c;
-  const int64_t column = cell.column * sides[1].step;
-  for (int64_t i = 0; i < sides[0].extent; ++i, sums += f.pixels * f.panel) {
-    const int64_t row = cell.row * sides[0].step + i;
-    f.c = sums;
-    f.y = to.data + cell.n * to.strides.n + row * to.strides.axis[1] + column * f.y_pixel;
-    if (residual.defined())
-      f.residual = static_cast<const float*>(residual.data) + cell.n * r.n + row * r.axis[1] + column * f.r_pixel;
-    conv::kernels().finish(f);
-  }
-}
+namespace {
 
-// `from` and `to`: blocks of what is read and of what is written.
-void convolve_blocks(const ConvDesc& desc, const CellMask& mask, const ConvOperands& o, const Blocks& b) {
-  const bool forward = desc.op == ConvOp::forward;
-  const Side(&from)[2] = forward ? b.x : b.y;
-  const Side(&to)[2] = forward ? b.y : b.x;
-  std::optional<ScopedWorkspace> copy;
-  const Images in(channels_innermost(o.a, copy)), out(o.out);
-  const std::vector<Cell> cells = seen_cells(mask);
-  const int64_t count = int64_t(cells.size());
-  if (count == 0) return;
-  const int64_t read = block_floats(from, in.channels), written = block_floats(to, out.channels);
-  int64_t tasks = conv::ceil_div(count, fits((read + written) * int64_t(sizeof(float)), desc));
-  tasks = conv::ceil_div(tasks, num_threads()) * num_threads();
-  const int64_t each = conv::ceil_div(count, tasks);
-  ConvPlan plan = plan_blocks(desc, mask, b, each);
-  plan.pack(o.b);
-  AlignedBuffer room[2];
-  const conv::FinishArgs finish = finish_of(desc, o, room);
-  constexpr int64_t kPast = 16;  // floats that a vector may be read past the last sum
-  parallel_for(conv::ceil_div(count, each), [&](int64_t task, int) {
-    const ScopedWorkspace scratch(size_t(each * (read + written) + kPast) * sizeof(float));
-    float* x = static_cast<float*>(scratch.data());
-    float* y = x + each * read;
-    const int64_t first = task * each, here = std::min(each, count - first);
-    for (int64_t i = 0; i < here; ++i)
-      gather_block(in, mask, from, cells[size_t(first + i)], 0, in.channels, in.channels, x + i * read);
-    std::memset(x + here * read, 0, size_t((each - here) * read) * sizeof(float));
-    plan.run({.a = block_view(x, each, in.channels, from), .out = block_view(y, each, out.channels, to)});
-    for (int64_t i = 0; i < here; ++i)
-      scatter_block(out, o.residual, to, cells[size_t(first + i)], y + i * written, finish);
-  });
-}
-
-// Batches one after the other, their sums added in order: results do not depend on threads.
-void grad_weight_blocks(const ConvDesc& desc, const CellMask& mask, const ConvOperands& o, const Blocks& b) {
-  std::optional<ScopedWorkspace> copies[2];
-  const Images g(channels_innermost(o.a, copies[0])), x(channels_innermost(o.b, copies[1]));
-  const std::vector<Cell> cells = seen_cells(mask);
-  const int64_t count = int64_t(cells.size()), g_floats = block_floats(b.y, g.channels),
-                x_floats = block_floats(b.x, x.channels), size = o.out.size();
-  const int64_t each = fits((g_floats + x_floats) * int64_t(sizeof(float)), desc);
-  const AlignedBuffer blocks(size_t(each * (g_floats + x_floats)) * sizeof(float)), part(size_t(size) * sizeof(float)),
-      sums(size_t(size) * sizeof(double));
-  float *gs = static_cast<float*>(blocks.data()), *xs = gs + each * g_floats;
-  auto* sum = static_cast<double*>(sums.data());
-  std::fill_n(sum, size, 0.0);
-  const auto shape = desc.w_shape;
-  const TensorView dw(static_cast<float*>(part.data()), {shape[0], shape[1], shape[2], shape[3]});
-  const ConvPlan plan = plan_blocks(desc, mask, b, each);
-  for (int64_t first = 0; first < count; first += each) {
-    parallel_for(each, [&](int64_t i, int) {
-      if (first + i < count) {
-        const Cell cell = cells[size_t(first + i)];
-        gather_block(g, mask, b.y, cell, 0, g.channels, g.channels, gs + i * g_floats);
-        gather_block(x, mask, b.x, cell, 0, x.channels, x.channels, xs + i * x_floats);
-      } else {
-        std::memset(gs + i * g_floats, 0, size_t(g_floats) * sizeof(float));
-        std::memset(xs + i * x_floats, 0, size_t(x_floats) * sizeof(float));
-      }
-    });
-    plan.run({.a = block_view(gs, each, g.channels, b.y), .b = block_view(xs, each, x.channels, b.x), .out = dw});
-    for (int64_t i = 0; i < size; ++i) sum[i] += double(static_cast<const float*>(dw.data)[i]);
-  }
-  for (int64_t i = 0; i < size; ++i) {
-    int64_t at = 0, rest = i;
-    for (int d = 3; d >= 0; --d) at += rest % shape[size_t(d)] * o.out.strides[size_t(d)], rest /= shape[size_t(d)];
-    static_cast<float*>(o.out.data)[at] = float(sum[i]);
-  }
-}
+using conv::Problem;
 
 // ---- the dense way -----------------------------------------------------------------------------------------------
 
@@ -221,24 +53,24 @@ TensorView masked_copy(const TensorView& v, const CellMask& mask, AlignedBuffer&
   return copy;
 }
 
-void convolve_densely(const ConvDesc& desc, const CellMask& mask, ConvOperands o) {
+// `plan`: with packed weights, or null.
+void convolve_densely(const ConvDesc& desc, const CellMask& mask, ConvOperands o, const ConvPlan* plan) {
   AlignedBuffer rooms[2];
   const auto hide = [&](TensorView& v, AlignedBuffer& room) {
     v = v.dtype == DType::float64 ? masked_copy<double>(v, mask, room) : masked_copy<float>(v, mask, room);
   };
   hide(o.a, rooms[0]);
   if (desc.op == ConvOp::grad_weight) hide(o.b, rooms[1]);
-  convolve(desc, o);
+  plan ? plan->run(o) : convolve(desc, o);
 }
 
-void check(const ConvDesc& desc, const Problem& p, const CellMask& mask) {
+void check(const ConvDesc& desc, const Problem& p, int64_t rows, int64_t columns) {
   const auto fail = [](const std::string& message) { throw Error(Code::invalid_argument, message); };
   if (desc.spatial != 2) fail("masked convolution has 2 spatial axes; found are " + std::to_string(desc.spatial));
   if (desc.device != Device{}) throw Error(Code::not_supported, "masked convolution runs on the CPU alone");
-  const int64_t cells[] = {mask.rows, mask.columns};
-  if (mask.batch != p.batch || cells[0] < 1 || cells[1] < 1)
-    fail("block_mask has " + std::to_string(mask.batch) + " images of " + std::to_string(cells[0]) + " x " +
-         std::to_string(cells[1]) + " cells; expected are " + std::to_string(p.batch) + " images of 1 cell or more");
+  const int64_t cells[] = {rows, columns};
+  if (rows < 1 || columns < 1)
+    fail("block_mask has " + std::to_string(rows) + " x " + std::to_string(columns) + " cells; expected are 1 or more");
   for (int i = 0; i < 2; ++i)
     for (const int64_t size : {p.axis[1 + i].in, p.axis[1 + i].out})
       if (size % cells[i] != 0)
@@ -246,41 +78,114 @@ void check(const ConvDesc& desc, const Problem& p, const CellMask& mask) {
              std::to_string(size) + " of x or of the result");
 }
 
-}  // namespace
+bool is_plain(const ConvDesc& desc) {
+  return desc.dtype == DType::float32 && desc.padding_mode == PaddingMode::zeros &&
+         (desc.precision == Precision::highest || desc.precision == Precision::high);
+}
 
+}  // namespace
 }  // namespace sparse
 
-void masked_convolve(const ConvDesc& desc, const CellMask& mask, const ConvOperands& o) {
-  using namespace sparse;
-  const conv::Problem p = conv::make_problem(desc);
-  check(desc, p, mask);
-  conv::check_operands(desc, conv_output_shape(desc), o, false);
-  const int64_t cells[] = {mask.rows, mask.columns};
-  const bool plain = desc.dtype == DType::float32 && desc.padding_mode == PaddingMode::zeros &&
-                     (desc.precision == Precision::highest || desc.precision == Precision::high);
-  const bool depthwise = p.ci == 1 && p.co == 1 && p.groups > 1;
-  const bool images = desc.op != ConvOp::grad_weight;
-  if (images && o.out.size() == 0) return;
-  Blocks blocks = forward_blocks(p, cells);
-  const bool same = desc.op == ConvOp::forward || (p.axis[1].stride == 1 && p.axis[2].stride == 1);
-  if (plain && depthwise && images && same) {
-    // The gradient of x with stride 1 is a convolution by the flipped taps.
-    conv::Axis a[2] = {p.axis[1], p.axis[2]};
-    for (conv::Axis& axis : a)
-      if (desc.op == ConvOp::grad_input) std::swap(axis.in, axis.out), axis.lo = axis.window() - 1 - axis.lo;
-    if (masked_depthwise_fits(mask, a[0], a[1])) {
-      AlignedBuffer room[2];
-      const conv::FinishArgs finish = finish_of(desc, o, room);
-      return masked_depthwise({mask, a[0], a[1], o.a, o.b, o.out, desc.op == ConvOp::grad_input, finish, o.residual});
+struct MaskedConvPlan::Impl {
+  enum class Way { blocks, depthwise, dense };
+  ConvDesc desc;
+  int64_t rows, columns;
+  conv::Problem problem = conv::make_problem(desc);
+  std::vector<int64_t> y_shape = conv_output_shape(desc);
+  Way way = Way::dense;
+  sparse::Blocks blocks{};
+  conv::Axis axis[2];                                // of the forward convolution that the depthwise way computes
+  std::optional<ConvPlan> plan;                      // of some blocks; in the dense way if its weights are packed
+  std::optional<sparse::DepthwiseWeights> channels;  // packed
+  bool packed = false;
+
+  Impl(const ConvDesc& d, int64_t r, int64_t c) : desc(d), rows(r), columns(c) {
+    using namespace sparse;
+    check(desc, problem, rows, columns);
+    const conv::Problem& p = problem;
+    const int64_t cells[] = {rows, columns};
+    const bool depthwise = p.ci == 1 && p.co == 1 && p.groups > 1;
+    const bool plain = is_plain(desc), same = p.axis[1].stride == 1 && p.axis[2].stride == 1;
+    for (int i = 0; i < 2; ++i) axis[i] = p.axis[1 + i];
+    if (plain && depthwise && (desc.op == ConvOp::forward || (desc.op == ConvOp::grad_input && same))) {
+      // The gradient of x with stride 1 is a convolution by the flipped taps.
+      for (conv::Axis& a : axis)
+        if (desc.op == ConvOp::grad_input) std::swap(a.in, a.out), a.lo = a.window() - 1 - a.lo;
+      if (masked_depthwise_fits(rows, axis[0], axis[1])) way = Way::depthwise;
+    } else if (plain && !depthwise) {
+      blocks = forward_blocks(p, cells);
+      if (desc.op != ConvOp::grad_input || input_blocks(p, cells, &blocks)) way = Way::blocks;
     }
+    if (way == Way::blocks && p.batch > 0) plan = plan_blocks(desc, rows * columns, blocks);
   }
-  if (!plain || depthwise || (desc.op == ConvOp::grad_input && !input_blocks(p, cells, &blocks)))
-    convolve_densely(desc, mask, o);
-  else if (images)
-    convolve_blocks(desc, mask, o, blocks);
-  else
-    grad_weight_blocks(desc, mask, o, blocks);
-  if (images) clear_hidden(o.out, mask);
+
+  bool images() const { return desc.op != ConvOp::grad_weight; }
+  bool flipped() const { return desc.op == ConvOp::grad_input; }
+};
+
+MaskedConvPlan::MaskedConvPlan(const ConvDesc& desc, int64_t rows, int64_t columns)
+    : impl_(std::make_unique<Impl>(desc, rows, columns)) {}
+MaskedConvPlan::~MaskedConvPlan() = default;
+MaskedConvPlan::MaskedConvPlan(MaskedConvPlan&&) noexcept = default;
+MaskedConvPlan& MaskedConvPlan::operator=(MaskedConvPlan&&) noexcept = default;
+
+void MaskedConvPlan::pack(const TensorView& weight) {
+  Impl& s = *impl_;
+  if (!s.images()) throw Error(Code::invalid_argument, "the gradient of the weights has no weights to pack");
+  conv::check_weight(s.desc, weight);
+  if (s.way == Impl::Way::depthwise)
+    s.channels.emplace(weight, s.flipped());
+  else if (s.problem.batch > 0)
+    (s.plan ? *s.plan : s.plan.emplace(s.desc)).pack(weight);
+  s.packed = true;
+}
+
+void MaskedConvPlan::run(const CellMask& mask, const ConvOperands& operands) const {
+  using namespace sparse;
+  const Impl& s = *impl_;
+  if (mask.batch != s.problem.batch || mask.rows != s.rows || mask.columns != s.columns)
+    throw Error(Code::invalid_argument, "block_mask has " + std::to_string(mask.batch) + " images of " +
+                                            std::to_string(mask.rows) + " x " + std::to_string(mask.columns) +
+                                            " cells; expected are " + std::to_string(s.problem.batch) + " images of " +
+                                            std::to_string(s.rows) + " x " + std::to_string(s.columns));
+  ConvOperands o = operands;
+  if (s.packed) o.b = TensorView();
+  conv::check_operands(s.desc, s.y_shape, o, s.packed);
+  if (s.images() && o.out.size() == 0) return;
+  switch (s.way) {
+    case Impl::Way::depthwise: {
+      AlignedBuffer room[2];
+      const conv::FinishArgs finish = finish_of(s.desc, o, room);
+      std::optional<DepthwiseWeights> here;
+      const DepthwiseWeights& weights = s.channels ? *s.channels : here.emplace(o.b, s.flipped());
+      return masked_depthwise({mask, s.axis[0], s.axis[1], o.a, weights, o.out, finish, o.residual});
+    }
+    case Impl::Way::dense: convolve_densely(s.desc, mask, o, s.packed ? &*s.plan : nullptr); break;
+    case Impl::Way::blocks:
+      if (!s.images()) return grad_weight_blocks(s.desc, mask, o, s.blocks, *s.plan);
+      convolve_blocks(s.desc, mask, o, s.blocks, *s.plan);
+  }
+  if (s.images()) clear_hidden(o.out, mask);
+}
+
+const ConvDesc& MaskedConvPlan::desc() const { return impl_->desc; }
+std::vector<int64_t> MaskedConvPlan::output_shape() const {
+  const Impl& s = *impl_;
+  return s.desc.op == ConvOp::forward ? s.y_shape : s.images() ? s.desc.x_shape : s.desc.w_shape;
+}
+std::string MaskedConvPlan::algorithm() const {
+  switch (impl_->way) {
+    case Impl::Way::depthwise: return "masked_depthwise";
+    case Impl::Way::dense: return "dense";
+    case Impl::Way::blocks: break;
+  }
+  return "blocks, " + (impl_->plan ? impl_->plan->algorithm() : std::string("none"));
+}
+
+void masked_convolve(const ConvDesc& desc, const CellMask& mask, const ConvOperands& operands) {
+  ConvDesc d = desc;
+  d.weights_change = true;
+  MaskedConvPlan(d, mask.rows, mask.columns).run(mask, operands);
 }
 
 }  // namespace omniconv

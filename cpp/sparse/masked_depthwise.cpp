@@ -26,27 +26,11 @@ constexpr int64_t kStrip = 1 << 19;  // the most
 
 struct Strip {
   int64_t rows, columns;  // of input, border included
-  Strip(const CellMask& mask, const conv::Axis& h, const conv::Axis& w, int64_t cell_rows)
-      : rows((cell_rows * (h.out / mask.rows) - 1) * h.stride + h.window()),
+  Strip(int64_t rows_of_cells, const conv::Axis& h, const conv::Axis& w, int64_t cell_rows)
+      : rows((cell_rows * (h.out / rows_of_cells) - 1) * h.stride + h.window()),
         columns((w.out - 1) * w.stride + w.window()) {}
   int64_t pixels() const { return rows * columns; }
 };
-
-// Weights as [chunk of channels][tap][channel], zeros for channels that are not there.
-AlignedBuffer pack_weights(const TensorView& w, bool flipped, int64_t chunk) {
-  const int64_t channels = w.shape[0], kh = w.shape[2], kw = w.shape[3], taps = kh * kw;
-  const int64_t chunks = conv::ceil_div(channels, chunk);
-  AlignedBuffer buffer(size_t(chunks * taps * chunk) * sizeof(float));
-  parallel_for(chunks, [&](int64_t i, int) {
-    float* to = static_cast<float*>(buffer.data()) + i * taps * chunk;
-    for (int64_t t = 0; t < taps; ++t) {
-      const int64_t tap = flipped ? taps - 1 - t : t;
-      const float* from = static_cast<const float*>(w.data) + tap % kh * w.strides[2] + tap / kh * w.strides[3];
-      for (int64_t c = i * chunk; c < (i + 1) * chunk; ++c) *to++ = c < channels ? from[c * w.strides[0]] : 0.0f;
-    }
-  });
-  return buffer;
-}
 
 class Nest {
  public:
@@ -54,14 +38,13 @@ class Nest {
       : p_(p),
         x_(p.x),
         y_(p.y),
-        chunk_(std::max<int64_t>(kLine, 2 * kernels().lanes)),
+        chunk_(p.weights.chunk()),
         group_(x_.strides.c == 1 ? kGroup : chunk_),
         groups_(conv::ceil_div(y_.channels, group_)),
-        weights_(pack_weights(p.weight, p.flipped, chunk_)),
         band_(p.mask.rows) {
-    while (band_ > 1 && Strip(p.mask, p.h, p.w, band_).pixels() * group_ > kBand) band_ = conv::ceil_div(band_, 2);
+    while (band_ > 1 && Strip(p.mask.rows, p.h, p.w, band_).pixels() * group_ > kBand) band_ = conv::ceil_div(band_, 2);
     bands_ = conv::ceil_div(p.mask.rows, band_);
-    const int64_t columns = Strip(p.mask, p.h, p.w, 1).columns;
+    const int64_t columns = Strip(p.mask.rows, p.h, p.w, 1).columns;
     for (int64_t j = 0; j < p.w.taps; ++j)  // in the order of the planar tiles: the bits are theirs
       for (int64_t i = 0; i < p.h.taps; ++i)
         offsets_.push_back((i * p.h.dilation * columns + j * p.w.dilation) * chunk_);
@@ -85,7 +68,7 @@ class Nest {
     if (t.seen == 0 && !clears_) return;
     const int64_t height = p_.h.out / p_.mask.rows, taps = p_.h.taps * p_.w.taps;
     t.top = t.row * height, t.pixels = result_ == Result::whole_rows ? t.rows * height * p_.w.out : t.seen;
-    const Strip strip(p_.mask, p_.h, p_.w, t.rows);
+    const Strip strip(p_.mask.rows, p_.h, p_.w, t.rows);
     const int64_t floats = (strip.pixels() + 1) * chunk_, strips = conv::ceil_div(t.channels, chunk_);
     const ScopedWorkspace scratch(size_t(strips * floats + t.pixels * chunk_) * sizeof(float) +
                                   size_t(2 * t.seen + strip.rows * p_.w.in) * sizeof(int64_t));
@@ -96,7 +79,7 @@ class Nest {
     if (t.seen > 0) fill(strip, t, x, reinterpret_cast<int64_t*>(pixels + t.seen));
     for (int64_t first = 0; first < t.channels; first += chunk_, x += floats) {
       const int64_t channel = t.group + first, count = std::min(chunk_, t.channels - first);
-      const float* w = static_cast<const float*>(weights_.data()) + channel * taps;
+      const float* w = p_.weights.channel(channel);
       if (result_ == Result::whole_rows) std::memset(sums, 0, size_t(t.pixels * chunk_) * sizeof(float));
       place(strip, t, channel, x, sums, pixels, to);
       kernels().pixels({pixels, to, t.seen, offsets_.data(), taps, w, chunk_, count});
@@ -209,7 +192,6 @@ class Nest {
   const MaskedDepthwise& p_;
   Images x_, y_;
   int64_t chunk_, group_, groups_;
-  AlignedBuffer weights_;
   int64_t band_, bands_ = 1;
   std::vector<int64_t> offsets_;
   Result result_ = Result::runs;
@@ -218,8 +200,22 @@ class Nest {
 
 }  // namespace
 
-bool masked_depthwise_fits(const CellMask& mask, const conv::Axis& h, const conv::Axis& w) {
-  const Strip s(mask, h, w, 1);
+DepthwiseWeights::DepthwiseWeights(const TensorView& w, bool flipped)
+    : chunk_(std::max<int64_t>(kLine, 2 * kernels().lanes)), taps_(w.shape[2] * w.shape[3]) {
+  const int64_t channels = w.shape[0], kh = w.shape[2], chunks = conv::ceil_div(channels, chunk_);
+  floats_ = AlignedBuffer(size_t(chunks * taps_ * chunk_) * sizeof(float));
+  parallel_for(chunks, [&](int64_t i, int) {
+    float* to = static_cast<float*>(floats_.data()) + i * taps_ * chunk_;
+    for (int64_t t = 0; t < taps_; ++t) {
+      const int64_t tap = flipped ? taps_ - 1 - t : t;
+      const float* from = static_cast<const float*>(w.data) + tap % kh * w.strides[2] + tap / kh * w.strides[3];
+      for (int64_t c = i * chunk_; c < (i + 1) * chunk_; ++c) *to++ = c < channels ? from[c * w.strides[0]] : 0.0f;
+    }
+  });
+}
+
+bool masked_depthwise_fits(int64_t rows, const conv::Axis& h, const conv::Axis& w) {
+  const Strip s(rows, h, w, 1);
   return double(s.rows) * double(s.columns) * double(kLine) <= double(kStrip);
 }
 

@@ -1,8 +1,9 @@
 // sparse/masked_planes.cpp -- one channel per group in the cells that are seen: lanes are the pixels of a row
 //
-// For planes (NCHW) whose cells are a vector wide or more. A task is one channel of one image: its plane is copied to a
-// strip with zeros for borders and for what is hidden, and the planar tiles of dense convolution run over the rows of
-// the cells that are seen. Nothing is transposed; a plane of 62 x 62 with its border is 15 KiB.
+// For planes (NCHW) whose cells are half a vector wide or more; neighbours that are seen pass together. A task is some
+// channels of one image: each plane is copied to a strip with zeros for borders and for what is hidden, which stay from
+// one channel to the next, and the planar tiles of dense convolution run over the rows of the cells that are seen.
+// Nothing is transposed; a plane of 62 x 62 with its border is 15 KiB.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -17,6 +18,7 @@ namespace omniconv::sparse {
 namespace {
 
 constexpr int64_t kStrip = 1 << 16;  // floats: half of L2
+constexpr int64_t kTogether = 16;    // channels of a task
 
 class Planes {
  public:
@@ -34,21 +36,29 @@ class Planes {
       for (int64_t i = 0; i < p.h.taps; ++i) offsets_.push_back(i * columns_ + j);
   }
 
-  int64_t tasks() const { return p_.mask.batch * y_.channels; }
+  int64_t tasks() const { return p_.mask.batch * groups(); }
 
   void task(int64_t task) const {
-    const int64_t n = task / y_.channels, channel = task % y_.channels, taps = int64_t(offsets_.size());
+    const int64_t n = task / groups(), first = task % groups() * kTogether, taps = int64_t(offsets_.size());
     const ScopedWorkspace scratch(
         size_t(floats_ + taps + 16 + conv::kMaxPlanarRows * conv::kMaxPlanarVectors * k_.lanes) * sizeof(float));
     float* strip = static_cast<float*>(scratch.data());
     float *w = strip + floats_, *sums = w + (taps + 15) / 16 * 16;
-    fill(n, channel, strip);
-    pack(channel, w);
     const int64_t height = p_.h.out / p_.mask.rows, width = p_.w.out / p_.mask.columns;
-    for (int64_t row = 0; row < p_.mask.rows; ++row)
-      each_seen_run(p_.mask, n, row, width, [&](int64_t begin, int64_t end) {
-        tiles({n, channel, row * height, height, begin, end}, strip, w, sums);
-      });
+    std::memset(strip, 0, size_t(floats_) * sizeof(float));
+    for (int64_t channel = first; channel < std::min(first + kTogether, y_.channels); ++channel) {
+      fill(n, channel, strip);
+      pack(channel, w);
+      for (int64_t row = 0; row < p_.mask.rows; ++row) {
+        each_seen_run(p_.mask, n, row, width, [&](int64_t begin, int64_t end) {
+          tiles({n, channel, row * height, height, begin, end}, strip, w, sums);
+        });
+        each_hidden_run(p_.mask, n, row, width, [&](int64_t begin, int64_t end) {
+          float* y = y_.data + n * y_.strides.n + channel * y_.strides.c + row * height * y_.strides.axis[1];
+          for (int64_t i = 0; i < height; ++i, y += y_.strides.axis[1]) std::fill(y + begin, y + end, 0.0f);
+        });
+      }
+    }
   }
 
  private:
@@ -56,9 +66,10 @@ class Planes {
     int64_t n, channel, row, rows, begin, end;
   };
 
+  int64_t groups() const { return conv::ceil_div(y_.channels, kTogether); }
+
   void fill(int64_t n, int64_t channel, float* strip) const {
     const int64_t height = p_.h.in / p_.mask.rows, width = p_.w.in / p_.mask.columns;
-    std::memset(strip, 0, size_t(floats_) * sizeof(float));
     const float* from = x_.data + n * x_.strides.n + channel * x_.strides.c;
     for (int64_t row = 0; row < p_.mask.rows; ++row)
       each_seen_run(p_.mask, n, row, width, [&](int64_t begin, int64_t end) {
@@ -71,12 +82,8 @@ class Planes {
   }
 
   void pack(int64_t channel, float* to) const {
-    const int64_t kh = p_.h.taps, kw = p_.w.taps;
-    const float* from = static_cast<const float*>(p_.weight.data) + channel * p_.weight.strides[0];
-    for (int64_t j = 0; j < kw; ++j)
-      for (int64_t i = 0; i < kh; ++i)
-        *to++ = from[(p_.flipped ? kh - 1 - i : i) * p_.weight.strides[2] +
-                     (p_.flipped ? kw - 1 - j : j) * p_.weight.strides[3]];
+    const float* from = p_.weights.channel(channel);
+    for (size_t t = 0; t < offsets_.size(); ++t, from += p_.weights.chunk()) *to++ = *from;
   }
 
   void tiles(const Run& r, const float* strip, const float* w, float* sums) const {
@@ -132,13 +139,12 @@ bool masked_planes_fit(const MaskedDepthwise& p) {
   const int64_t rows = p.h.out - 1 + p.h.window(), columns = p.w.out - 1 + p.w.window();
   return p.x.strides[3] == 1 && p.y.strides[3] == 1 && p.h.stride == 1 && p.w.stride == 1 && p.h.dilation == 1 &&
          p.w.dilation == 1 && p.h.taps * p.w.taps <= conv::kSumBlock &&
-         p.w.out / p.mask.columns >= conv::kernels().lanes && rows * columns <= kStrip;
+         2 * (p.w.out / p.mask.columns) >= conv::kernels().lanes && rows * columns <= kStrip;
 }
 
 void masked_planes(const MaskedDepthwise& problem) {
   const Planes planes(problem);
   parallel_for(planes.tasks(), [&](int64_t task, int) { planes.task(task); });
-  clear_hidden(problem.y, problem.mask);
 }
 
 }  // namespace omniconv::sparse

@@ -4,7 +4,7 @@
 namespace omniconv::sparse::avx2 {
 
 const Kernels& sparse_kernels() {
-  static constexpr Kernels table = make_kernels<6>();
+  static constexpr Kernels table = make_kernels<6, 0>();
   return table;
 }
 

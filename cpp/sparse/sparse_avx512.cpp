@@ -4,7 +4,7 @@
 namespace omniconv::sparse::avx512 {
 
 const Kernels& sparse_kernels() {
-  static constexpr Kernels table = make_kernels<14>();
+  static constexpr Kernels table = make_kernels<14, 6>();
   return table;
 }
 

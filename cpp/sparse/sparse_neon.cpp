@@ -4,7 +4,7 @@
 namespace omniconv::sparse::neon {
 
 const Kernels& sparse_kernels() {
-  static constexpr Kernels table = make_kernels<8>();
+  static constexpr Kernels table = make_kernels<8, 0>();
   return table;
 }
 

@@ -4,7 +4,7 @@
 namespace omniconv::sparse::scalar {
 
 const Kernels& sparse_kernels() {
-  static constexpr Kernels table = make_kernels<4>();
+  static constexpr Kernels table = make_kernels<4, 0>();
   return table;
 }
 

@@ -37,16 +37,18 @@ const SpikeKernels& spike_kernels() {
 namespace {
 
 constexpr int64_t kColumns = 64;
-constexpr int64_t kPanel = 8;         // vectors
 constexpr int64_t kMostNarrow = 128;  // counts; a chain of n steps of them is exact up to kMostNarrow / n
 
 int64_t rounded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// Columns of a panel: eight vectors at most, and no more than a task has.
+int64_t panel_columns(int lanes) { return std::min<int64_t>(kColumns, 8 * lanes); }
 
 // Weights of one group in both forms, for one length of vectors; zeros fill what channels and columns lack.
 struct Packed {
   int64_t steps;         // of four channels
   int64_t tile_columns;  // a multiple of the lanes
-  AlignedBuffer tiles;   // [panel of kPanel vectors][tap][step][vectors][lanes][4]
+  AlignedBuffer tiles;   // [panel][tap][step][vectors][lanes][4]
   AlignedBuffer events;  // [block of 64 columns][tap][channel][group][4 lanes]
 };
 
@@ -73,10 +75,11 @@ void pack_tiles(const SpikeWeight::State& w, int64_t group, int lanes, Packed& p
   p.tile_columns = rounded(w.outs, lanes);
   p.tiles = AlignedBuffer(size_t(p.tile_columns * p.steps * 4 * w.taps));
   int8_t* to = static_cast<int8_t*>(p.tiles.data());
-  for (int64_t panel = 0; panel < p.tile_columns; panel += kPanel * lanes)
+  const int64_t width = panel_columns(lanes);
+  for (int64_t panel = 0; panel < p.tile_columns; panel += width)
     for (int64_t tap = 0; tap < w.taps; ++tap)
       for (int64_t k = 0; k < 4 * p.steps; k += 4)
-        for (int64_t j = panel; j < std::min<int64_t>(p.tile_columns, panel + kPanel * lanes); ++j)
+        for (int64_t j = panel; j < std::min(p.tile_columns, panel + width); ++j)
           for (int64_t i = 0; i < 4; ++i) *to++ = w.at(group, j, k + i, tap);
 }
 
@@ -114,8 +117,8 @@ SpikeSums sums_of(const SparseMap::Tile& tile, int64_t tap, int32_t* sums, int64
 void multiply_tap(const Work& w, int64_t tap, int64_t first, SpikeSums to) {
   const int lanes = w.kernel.lanes;
   const int8_t* packed = static_cast<const int8_t*>(w.packed.tiles.data());
-  for (; to.shift < to.width; to.shift += kPanel * lanes) {
-    const int64_t vectors = std::min(kPanel, (to.width - to.shift) / lanes);
+  for (; to.shift < to.width; to.shift += panel_columns(lanes)) {
+    const int64_t vectors = std::min(panel_columns(lanes), to.width - to.shift) / lanes;
     const int8_t* b = packed + ((first + to.shift) * w.weight.taps + tap * vectors * lanes) * 4 * w.packed.steps;
     (w.narrow ? w.kernel.narrow : w.kernel.wide)[vectors]({to, w.x, w.x_step, b, w.packed.steps, w.chain});
   }

@@ -1,7 +1,8 @@
 // sparse/tile.inl.hpp -- the register tiles of dense convolution over rows that lie anywhere
 //
 // As in conv/tile.inl.hpp: ROWS x VECTORS accumulators, VECTORS of b, one broadcast of a; 6 x 2 of 16 registers with
-// AVX2, 14 x 2 of 32 with AVX-512. A row of the output is loaded and stored once per tap: with 64 channels that is 24
+// AVX2, 6 x 4 of 32 with AVX-512, where 64 columns pass at once: rows of a, which come from anywhere, are read once,
+// and b of 64 terms is 16 KiB. A row of the output is loaded and stored once per tap: with 64 channels that is 24
 // memory operations beside 768 multiply-adds. Each output is a chain of its own over k and a sum over taps, so it does
 // not depend on which rows it shares a tile with.
 #pragma once
@@ -17,6 +18,8 @@ namespace OMNICONV_ISA_NS {
 
 using namespace omniconv::OMNICONV_ISA_NS;
 
+constexpr int64_t kLine = 16;  // floats of a cache line
+
 template <int ROWS, int VECTORS>
 static OMNICONV_INLINE void multiply(const TileArgs& args, int64_t p) {
   f32 acc[ROWS][VECTORS];
@@ -25,13 +28,19 @@ static OMNICONV_INLINE void multiply(const TileArgs& args, int64_t p) {
     a[i] = args.a[p + i];
     for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
   }
+  // The rows of the next tile are fetched meanwhile: nothing but the list of pairs knows where they are.
+  const float* const* next = args.a + (p + 2 * ROWS <= args.pairs ? p + ROWS : p);
   const float* b = args.b;
-  for (int64_t k = 0; k < args.count; ++k, b += VECTORS * kWidth) {
-    f32 bk[VECTORS];
-    for (int j = 0; j < VECTORS; ++j) bk[j] = load(b + j * kWidth);
-    for (int i = 0; i < ROWS; ++i) {
-      const f32 aik = broadcast(a[i][k]);
-      for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(aik, bk[j], acc[i][j]);
+  for (int64_t line = 0; line < args.count; line += kLine) {
+    for (int i = 0; i < ROWS; ++i) prefetch_read(next[i] + line);
+    const int64_t end = args.count - line < kLine ? args.count : line + kLine;
+    for (int64_t k = line; k < end; ++k, b += VECTORS * kWidth) {
+      f32 bk[VECTORS];
+      for (int j = 0; j < VECTORS; ++j) bk[j] = load(b + j * kWidth);
+      for (int i = 0; i < ROWS; ++i) {
+        const f32 aik = broadcast(a[i][k]);
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(aik, bk[j], acc[i][j]);
+      }
     }
   }
   for (int i = 0; i < ROWS; ++i)
@@ -96,12 +105,18 @@ static void outer(const OuterArgs& args) {
     accumulate_rest<ROWS, VECTORS, false>(args, 0);
 }
 
-template <int ROWS>
+// ROWS of tiles of two vectors, WIDE of tiles of four; none where that many registers are not there.
+template <int ROWS, int WIDE>
 static constexpr Kernels make_kernels() {
   static_assert(ROWS <= kMaxRows);
-  return {
-      kWidth, ROWS,  {nullptr, tile<ROWS, 1>, tile<ROWS, 2>}, {nullptr, outer<ROWS, 1>, outer<ROWS, 2>}, match_lines,
-      spmm,   pixels};
+  Kernels k{};
+  k.lanes = kWidth, k.rows = ROWS;
+  k.panel = WIDE > 0 ? 4 : 2;
+  k.tile[1] = tile<ROWS, 1>, k.tile[2] = tile<ROWS, 2>;
+  if constexpr (WIDE > 0) k.tile[3] = tile<WIDE, 3>, k.tile[4] = tile<WIDE, 4>;
+  k.outer[1] = outer<ROWS, 1>, k.outer[2] = outer<ROWS, 2>;
+  k.match_lines = match_lines, k.spmm = spmm, k.pixels = pixels;
+  return k;
 }
 
 }  // namespace OMNICONV_ISA_NS

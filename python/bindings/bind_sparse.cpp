@@ -117,9 +117,10 @@ void pool_grad(const SparseMap& map, const SparseMap& adjoint, const std::string
   sparse_pool_grad(map, adjoint, how, x_array.view(), g.view(), dx.view());
 }
 
-void masked(const ConvDesc& desc, const nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>& mask,
-            nb::handle a, nb::handle b, nb::handle out, nb::handle bias, nb::handle scale, nb::handle residual,
-            bool channels_last) {
+using Cells = nb::ndarray<const uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+void masked(const ConvDesc& desc, const Cells& mask, nb::handle a, nb::handle b, nb::handle out, nb::handle bias,
+            nb::handle scale, nb::handle residual, bool channels_last) {
   const bool grad_weight = desc.op == ConvOp::grad_weight;
   const Input a_(a, desc.op == ConvOp::forward ? "x" : "grad", channels_last),
       b_(b, grad_weight ? "x" : "weight", grad_weight && channels_last), bias_(bias, "bias"), scale_(scale, "scale"),
@@ -128,6 +129,24 @@ void masked(const ConvDesc& desc, const nb::ndarray<const uint8_t, nb::ndim<3>, 
   const CellMask cells{mask.data(), int64_t(mask.shape(0)), int64_t(mask.shape(1)), int64_t(mask.shape(2))};
   nb::gil_scoped_release release;
   masked_convolve(desc, cells, {a_.view(), b_.view(), out_.view(), bias_.view(), scale_.view(), residual_.view()});
+}
+
+MaskedConvPlan masked_plan(const ConvDesc& desc, int64_t rows, int64_t columns, nb::handle weight) {
+  const Input w(weight, "weight");
+  nb::gil_scoped_release release;
+  MaskedConvPlan plan(desc, rows, columns);
+  plan.pack(w.view());
+  return plan;
+}
+
+void run_masked(const MaskedConvPlan& plan, const Cells& mask, nb::handle x, nb::handle out, nb::handle bias,
+                nb::handle scale, nb::handle residual, bool channels_last) {
+  const Input x_(x, "x", channels_last), bias_(bias, "bias"), scale_(scale, "scale"),
+      residual_(residual, "residual", channels_last);
+  const Output out_(out, "out", channels_last);
+  const CellMask cells{mask.data(), int64_t(mask.shape(0)), int64_t(mask.shape(1)), int64_t(mask.shape(2))};
+  nb::gil_scoped_release release;
+  plan.run(cells, {x_.view(), {}, out_.view(), bias_.view(), scale_.view(), residual_.view()});
 }
 
 // ---- spikes ------------------------------------------------------------------------------------------------------
@@ -258,6 +277,17 @@ void bind_sparse(nb::module_& m) {
         nb::arg("grad"), nb::arg("out"));
   m.def("masked_conv", &masked, nb::arg("desc"), nb::arg("mask"), nb::arg("a"), nb::arg("b"), nb::arg("out"),
         nb::arg("bias").none(), nb::arg("scale").none(), nb::arg("residual").none(), nb::arg("channels_last"));
+  nb::class_<MaskedConvPlan>(m, "MaskedConvPlan")
+      .def(
+          "__init__",
+          [](MaskedConvPlan* self, const ConvDesc& desc, int64_t rows, int64_t columns, nb::handle weight) {
+            new (self) MaskedConvPlan(masked_plan(desc, rows, columns, weight));
+          },
+          nb::arg("desc"), nb::arg("rows"), nb::arg("columns"), nb::arg("weight"))
+      .def("run", &run_masked, nb::arg("mask"), nb::arg("x"), nb::arg("out"), nb::arg("bias").none(),
+           nb::arg("scale").none(), nb::arg("residual").none(), nb::arg("channels_last"))
+      .def_prop_ro("output_shape", &MaskedConvPlan::output_shape)
+      .def_prop_ro("algorithm", &MaskedConvPlan::algorithm);
   m.def("spmm", &multiply, nb::arg("indptr"), nb::arg("indices"), nb::arg("factors"), nb::arg("columns"), nb::arg("x"),
         nb::arg("bias").none(), nb::arg("activation"), nb::arg("negative_slope"), nb::arg("out"));
 }

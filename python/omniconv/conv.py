@@ -541,7 +541,7 @@ def _problem(
     return spec_of(op, dtype, _first(x) if last else x, w, channels_last=last, device=device, **options)
 
 
-def _channels(array: Any, name: str, spec: Spec) -> Any:
+def channel_values(array: Any, name: str, spec: Spec) -> Any:
     """A copy of an array that has one value for each output channel."""
     if array is None:
         return None
@@ -565,7 +565,7 @@ class ConvPlan:
 
     def __init__(self, spec: Spec, weight: Any, bias: Any, scale: Any, last: bool) -> None:
         self._spec, self._last = spec, last
-        self._bias, self._scale = (_channels(v, n, spec) for v, n in ((bias, "bias"), (scale, "scale")))
+        self._bias, self._scale = (channel_values(v, n, spec) for v, n in ((bias, "bias"), (scale, "scale")))
         self._plan = _core.ConvPlan(spec.desc())
         like = describe(weight, "weight")
         self._plan.pack(export(weight, "weight"), current_stream(like.kind, like.device))

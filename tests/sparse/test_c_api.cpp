@@ -19,12 +19,52 @@ struct Array {
     tensor.data = values.data();
     tensor.device.device_type = kDLCPU;
     tensor.ndim = int(shape.size());
-    tensor.dtype = {uint8_t(std::is_integral_v<T> ? kDLInt : kDLFloat), uint8_t(8 * sizeof(T)), 1};
+    tensor.dtype = {uint8_t(std::is_unsigned_v<T>   ? kDLUInt
+                            : std::is_integral_v<T> ? kDLInt
+                                                    : kDLFloat),
+                    uint8_t(8 * sizeof(T)), 1};
     tensor.shape = shape.data();
   }
 };
 
 constexpr omniconv_sparse_window kThree = {{3, 1, 1, 1}, {1, 1, 1, 1}, {1, 0, 0, 0}, {1, 1, 1, 1}};
+
+TEST(SparseC, MultipliesByAGraph) {
+  const std::vector<int64_t> begin{0, 2, 2, 3};
+  const std::vector<int32_t> indices{0, 1, 1};
+  const std::vector<float> values{2, 3, -1}, twice{2, 2, 2};
+  Array<float> x({2, 2}, {1, 2, 10, 20}), y({3, 2}, {9, 9, 9, 9, 9, 9}), bias({2}, {1, 2});
+  omniconv_csr m{begin.data(), indices.data(), values.data(), nullptr, nullptr, 3, 2, 3};
+  ASSERT_EQ(omniconv_spmm(&m, &x.tensor, nullptr, nullptr, 0, &y.tensor), OMNICONV_OK) << omniconv_last_error();
+  EXPECT_EQ(y.values, (std::vector<float>{32, 64, 0, 0, -10, -20}));
+  m.row_scale = twice.data();
+  ASSERT_EQ(omniconv_spmm(&m, &x.tensor, &bias.tensor, "relu", 0, &y.tensor), OMNICONV_OK);
+  EXPECT_EQ(y.values, (std::vector<float>{65, 130, 1, 2, 0, 0}));
+  EXPECT_NE(omniconv_spmm(&m, &bias.tensor, nullptr, nullptr, 0, &y.tensor), OMNICONV_OK);
+  EXPECT_NE(omniconv_spmm(nullptr, &x.tensor, nullptr, nullptr, 0, &y.tensor), OMNICONV_OK);
+}
+
+TEST(SparseC, ConvolvesBetweenMasks) {
+  Array<float> x({1, 1, 1, 4}, {1, 2, 4, 8}), w({1, 1, 1, 3}, {1, 10, 100}), y({1, 1, 1, 4}, {9, 9, 9, 9});
+  Array<uint8_t> mask({1, 1, 2}, {0, 1});
+  omniconv_conv_options options;
+  ASSERT_EQ(omniconv_conv_options_init(&options, sizeof options), OMNICONV_OK);
+  options.pad_lo[1] = options.pad_hi[1] = 1;
+  const auto run = [&](omniconv_conv_op op, Array<float>& a, Array<float>& b, Array<float>& out) {
+    return omniconv_masked_conv(op, &a.tensor, &b.tensor, &mask.tensor, nullptr, nullptr, nullptr, &out.tensor,
+                                &options);
+  };
+  ASSERT_EQ(run(OMNICONV_CONV_FORWARD, x, w, y), OMNICONV_OK) << omniconv_last_error();
+  EXPECT_EQ(y.values, (std::vector<float>{0, 0, 840, 84}));
+  Array<float> dx({1, 1, 1, 4}, {9, 9, 9, 9}), dw({1, 1, 1, 3}, {9, 9, 9}), ones({1, 1, 1, 4}, {1, 1, 1, 1});
+  ASSERT_EQ(run(OMNICONV_CONV_GRAD_INPUT, ones, w, dx), OMNICONV_OK) << omniconv_last_error();
+  EXPECT_EQ(dx.values, (std::vector<float>{0, 0, 11, 110}));
+  ASSERT_EQ(run(OMNICONV_CONV_GRAD_WEIGHT, ones, x, dw), OMNICONV_OK) << omniconv_last_error();
+  EXPECT_EQ(dw.values, (std::vector<float>{4, 12, 8}));
+  mask.tensor.dtype.bits = 16;
+  EXPECT_NE(run(OMNICONV_CONV_FORWARD, x, w, y), OMNICONV_OK);
+  EXPECT_NE(std::string(omniconv_last_error()).find("mask"), std::string::npos);
+}
 
 TEST(SparseC, ConvolvesPoolsAndGoesBack) {
   Array<int32_t> coords({3, 2}, {0, 7, 0, 5, 0, 6});

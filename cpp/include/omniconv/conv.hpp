@@ -125,6 +125,9 @@ class OMNICONV_API ConvPlan {
   // Packs the weights once; later runs need no `b`. On a CUDA device after what is in `stream`; waits.
   void pack(const TensorView& weight, void* stream = nullptr);
 
+  // The same algorithm for another number of images; packed weights are shared. CPU, any precision but dfp16.
+  ConvPlan for_batch(int64_t images) const;
+
   // Allocates from the calling thread's arena, on a CUDA device in the order of the stream; see the other form for none
   // at all.
   void run(const ConvOperands& operands) const;
@@ -142,6 +145,7 @@ class OMNICONV_API ConvPlan {
 
  private:
   struct Impl;
+  explicit ConvPlan(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

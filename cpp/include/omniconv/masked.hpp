@@ -1,6 +1,10 @@
 // omniconv/masked.hpp -- convolution of images of which some cells are hidden
 #pragma once
 
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "omniconv/conv.hpp"
 
 namespace omniconv {
@@ -21,5 +25,28 @@ struct CellMask {
 // masks: float64, other borders, gradients of more than one cell whose sizes the stride does not divide or of
 // one channel per group with a stride (of x) or any (of the weights).
 OMNICONV_API void masked_convolve(const ConvDesc& desc, const CellMask& mask, const ConvOperands& operands);
+
+// The same for masks that change: what does not depend on them is done once, and weights are packed once. Immutable
+// once made; `run` is re-entrant.
+class OMNICONV_API MaskedConvPlan {
+ public:
+  // For masks of so many rows and columns of cells.
+  MaskedConvPlan(const ConvDesc& desc, int64_t rows, int64_t columns);
+  ~MaskedConvPlan();
+  MaskedConvPlan(MaskedConvPlan&&) noexcept;
+  MaskedConvPlan& operator=(MaskedConvPlan&&) noexcept;
+
+  // Packs the weights once; later runs need no `b`.
+  void pack(const TensorView& weight);
+  void run(const CellMask& mask, const ConvOperands& operands) const;
+
+  const ConvDesc& desc() const;
+  std::vector<int64_t> output_shape() const;
+  std::string algorithm() const;  // "masked_depthwise", "dense", or "blocks, " and the dense algorithm that they take
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace omniconv

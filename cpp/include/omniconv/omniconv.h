@@ -234,6 +234,24 @@ OMNICONV_API omniconv_status omniconv_sparse_conv_grad_weight(const omniconv_spa
 OMNICONV_API omniconv_status omniconv_sparse_pool(const omniconv_sparse_map* map, const char* mode, const DLTensor* x,
                                                   const DLTensor* out);
 
+// A matrix in CSR: element e of row i is row_scale[i] * values[e] * column_scale[indices[e]], where what is NULL is 1.
+// out = activation(matrix x + bias) for x [columns, width], float32; bias [width] and activation may be NULL.
+typedef struct omniconv_csr {
+  const int64_t* begin;
+  const int32_t* indices;
+  const float *values, *row_scale, *column_scale;
+  int64_t rows, columns, entries;
+} omniconv_csr;
+OMNICONV_API omniconv_status omniconv_spmm(const omniconv_csr* matrix, const DLTensor* x, const DLTensor* bias,
+                                           const char* activation, float negative_slope, const DLTensor* out);
+
+// Dense convolution of images cut into cells: operands as for omniconv_conv_plan_run(), mask uint8 [N, rows, columns],
+// not 0 for a cell that is seen. What is hidden counts as zero, and is zero in images that come out.
+OMNICONV_API omniconv_status omniconv_masked_conv(omniconv_conv_op op, const DLTensor* a, const DLTensor* b,
+                                                  const DLTensor* mask, const DLTensor* bias, const DLTensor* scale,
+                                                  const DLTensor* residual, const DLTensor* out,
+                                                  const omniconv_conv_options* options);
+
 // ---- dynamic fixed point -------------------------------------------------------------------------------------------
 //
 // value = mantissa * 2^exponent, |mantissa| <= 2^bits - 1, see omniconv/dfp16.hpp. mantissa is int16, dense; exponent

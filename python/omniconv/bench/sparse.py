@@ -211,9 +211,13 @@ def _masked_entry(c: int, side: int, depthwise: bool, last: bool, how: dict[str,
     w = rng.standard_normal((c, c // groups, kernel, kernel), dtype=np.float32)
     mask = np.stack([(rng.permutation(49) < 20).reshape(7, 7) for _ in range(8)])
     options = {"padding": kernel // 2, "groups": groups}
+    masked = sparse.plan_masked_conv2d(x.shape, w, 7, channels_last=last, **options)
+    dense = omniconv.plan_conv2d(x.shape, w, channels_last=last, **options)
     calls = {
-        "omniconv": lambda: sparse.masked_conv2d(x, w, mask, **options),
-        "omniconv, dense": lambda: omniconv.conv2d(x, w, **options),
+        "omniconv": lambda: masked(x, mask),
+        "omniconv, dense": lambda: dense(x),
+        "omniconv, no plan": lambda: sparse.masked_conv2d(x, w, mask, **options),
+        "omniconv, dense, no plan": lambda: omniconv.conv2d(x, w, **options),
     }
     try:
         import torch

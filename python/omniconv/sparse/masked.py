@@ -12,9 +12,23 @@ from typing import Any
 
 from omniconv import _core
 from omniconv.array import Described, check_out, describe, empty, export, finish, np, permuted, said
-from omniconv.conv_spec import W_ORDER, X_ORDER, Ints, Padding, check_rank, layout_is_last, shape_of, spec_of
+from omniconv.conv import channel_values
+from omniconv.conv_spec import (
+    W_ORDER,
+    X_ORDER,
+    Ints,
+    Padding,
+    Spec,
+    check_rank,
+    layout_is_last,
+    per_axis,
+    shape_of,
+    spec_of,
+)
 
-__all__ = ["masked_conv2d", "masked_conv2d_grad_input", "masked_conv2d_grad_weight"]
+__all__ = [
+    "MaskedConvPlan", "masked_conv2d", "masked_conv2d_grad_input", "masked_conv2d_grad_weight", "plan_masked_conv2d",
+]  # fmt: skip
 
 
 def cells_of(block_mask: Any, batch: int) -> np.ndarray:
@@ -144,3 +158,72 @@ def masked_conv2d_grad_weight(
     result = empty(like, shape, False)
     _core.masked_conv(desc, cells, export(grad, "grad"), export(x, "x"), export(result, "out"), None, None, None, last)
     return finish(like, result)
+
+
+class MaskedConvPlan:
+    """A masked convolution with its algorithm chosen and its weights packed: ``plan(x, block_mask)`` runs it.
+
+    Immutable and safe to call from several threads. Made by `plan_masked_conv2d`.
+    """
+
+    def __init__(self, spec: Spec, weight: Any, grid: tuple[int, int], bias: Any, scale: Any, last: bool) -> None:
+        self._spec, self._last = spec, last
+        self._bias, self._scale = (channel_values(v, n, spec) for v, n in ((bias, "bias"), (scale, "scale")))
+        self._plan = _core.MaskedConvPlan(spec.desc(), *grid, export(weight, "weight"))
+
+    def __call__(self, x: Any, block_mask: Any, *, residual: Any = None, out: Any = None) -> Any:
+        """Convolve x, of the shape the plan was made for, where the mask lets it be seen; see `masked_conv2d`."""
+        like = describe(x, "x")
+        shape = _first(like.shape, self._last)
+        if shape != self._spec.x_shape:
+            raise ValueError(f"x has shape {shape}; expected is {self._spec.x_shape}, in the order N, C, H, W")
+        result = _image(like, tuple(self._plan.output_shape), self._last, out)
+        residual = None if residual is None else export(residual, "residual")
+        operands = export(x, "x"), export(result, "out"), self._bias, self._scale, residual
+        self._plan.run(cells_of(block_mask, shape[0]), *operands, self._last)
+        return result if out is not None else finish(like, result)
+
+    @property
+    def algorithm(self) -> str:
+        """What runs: "masked_depthwise", "dense", or "blocks, " and the dense algorithm that they take."""
+        return self._plan.algorithm
+
+    def __repr__(self) -> str:
+        return f"<omniconv.sparse.MaskedConvPlan {self.algorithm} x {self._spec.x_shape} weight {self._spec.w_shape}>"
+
+
+def plan_masked_conv2d(
+    x_shape: Sequence[int],
+    weight: Any,
+    grid: Ints,
+    bias: Any = None,
+    *,
+    scale: Any = None,
+    layout: str | None = None,
+    channels_last: bool = False,
+    **options: Any,
+) -> MaskedConvPlan:
+    """Plan a masked convolution: the algorithm is chosen for weights that stay, and they are packed once.
+
+    Parameters
+    ----------
+    x_shape : sequence of int
+        Shape of the x to come, in the order that `layout` says.
+    weight, bias, scale : array
+        As in `masked_conv2d`; they are packed and copied now, later changes to the arrays are not seen.
+    grid : int or (rows, columns)
+        Cells of the masks to come.
+    channels_last : bool
+        Whether the x to come has its channels innermost in memory although its shape is [N, C, H, W].
+    **options
+        stride, padding, dilation, groups, activation, negative_slope, padding_mode, precision.
+    """
+    w, last, shape = describe(weight, "weight"), layout_is_last(layout), shape_of(x_shape, "x_shape")
+    check_rank(shape, 2, "x_shape", X_ORDER)
+    check_rank(w.shape, 2, "weight", W_ORDER)
+    cells = per_axis(grid, "grid", 2, 1)
+    spec = spec_of(
+        "forward", w.dtype, _first(shape, last), w.shape, channels_last=last or channels_last, device=w.device,
+        **options,
+    )  # fmt: skip
+    return MaskedConvPlan(spec, weight, cells, bias, scale, last)
