@@ -175,6 +175,11 @@ void pack_weights(const Kernels& kernels, const Problem& p, const float* weight,
     float* at = packed + g * panels.size(k) + j * panels.width * k;
     if (used < lanes) std::fill(at, at + lanes * k, 0.0f);
     const float* src = weight + v.offset + g * v.group + j * panels.width * v.co;
+    if (dense && used == 1) {  // a vector for one lane
+      const int64_t* to = (j == last ? place_last : place).data();
+      for (int64_t i = 0; i < k; ++i) at[to[i]] = src[i];
+      return;
+    }
     if (dense) return kernels.pack({src, v.co, 1, used, k, &at, 1, lanes, (j == last ? place_last : place).data()});
     for (int64_t kw = 0; kw < axis[2].taps; ++kw)
       for (int64_t kd = 0; kd < axis[0].taps; ++kd)
