@@ -480,7 +480,7 @@ def blocks(
 ) -> None:
     """Race blocks in one pass beside their operations one by one, here and in PyTorch eager."""
     try:
-        _writable(json, "json")
+        writable(json, "json")
         if threads is not None:
             omniconv.set_num_threads(threads)
         console = stdout()
