@@ -1,8 +1,8 @@
 // conv/im2win_grad_weight.cpp -- gradient of the weights on im2win: windows transposed times gradient
 //
-// The pixels are cut into slots and the channels into chunks by the problem alone, never by the threads. A task
-// (group, slot, chunk) lays its pixels out in window order, as im2win does, and adds up its own partial sums;
-// the slots are then added in order, in float64. So the result has the same bits for any number of threads.
+// The pixels are cut into slots by the problem alone, never by the threads. A task (group, slot, chunk of channels)
+// lays its pixels out in window order, as im2win does, and adds up its own partial sums; the slots are then added in
+// order, in float64. So the result has the same bits for any number of threads.
 #include <algorithm>
 
 #include "conv/algorithm.hpp"
@@ -13,18 +13,18 @@
 namespace omniconv::conv {
 namespace {
 
-constexpr size_t kBudget = size_t{1} << 20;         // windows of a block, as in im2win
-constexpr size_t kLimit = size_t{16} << 20;         // one window; beyond, the reference
-constexpr size_t kPartialBytes = size_t{32} << 20;  // partial sums of all slots
-constexpr int64_t kMaxSlots = 256;                  // 256 blocks in a chain err about as much as 256 terms
-constexpr int64_t kTasks = 64;                      // enough to keep 16 cores busy
+constexpr size_t kBudget = size_t{1} << 20;           // windows of a block, as in im2win
+constexpr size_t kLimit = size_t{16} << 20;           // one window; beyond, the reference
+constexpr size_t kPartialBytes = size_t{32} << 20;    // partial sums of all slots
+constexpr int64_t kMaxSlots = 256;                    // 256 blocks in a chain err about as much as 256 terms
+constexpr int64_t kMostLanes = kMaxTileVectors * 16;  // of a panel
 
 struct Split {
   Partition blocks;
   Panels panels;
   int64_t count, slots, blocks_per_slot, chunks, panels_per_chunk;
 
-  Split(const Problem& p, const Kernels& k) : panels(p.co, k) {
+  Split(const Problem& p, Target t) : panels(p.co, t.kernels) {
     const WindowRows layout(p);
     blocks = partition(p, panels, 1, kBudget, [&](int64_t columns) {
       return layout.row_floats(columns) * sizeof(float) + layout.copy_bytes(1);
@@ -34,7 +34,8 @@ struct Split {
     slots = std::clamp<int64_t>(std::min(room, kMaxSlots), 1, std::max<int64_t>(1, count));
     blocks_per_slot = ceil_div(count, slots);
     slots = std::max<int64_t>(1, ceil_div(count, std::max<int64_t>(1, blocks_per_slot)));
-    chunks = std::clamp<int64_t>(kTasks / (slots * p.groups), 1, ceil_div(panels.count(), 2));
+    // Each chunk lays out the windows again.
+    chunks = std::clamp<int64_t>(4 * t.threads / (slots * p.groups), 1, ceil_div(panels.count(), 2));
     panels_per_chunk = ceil_div(panels.count(), chunks);
     chunks = ceil_div(panels.count(), panels_per_chunk);
   }
@@ -123,24 +124,29 @@ void run_task(const WeightGradientRun& run, const Split& split, int64_t task, fl
   }
 }
 
-// dw of one (group, co): the slots in order, in float64.
+// dw of one (group, panel, kRows input channels): the slots in order, in float64. A panel has its output channels side
+// by side and dw has them far apart: they are turned round in pieces that stay in L1.
+constexpr int64_t kRows = 16;
+
 void add_slots(const WeightGradientRun& run, const Split& split, int64_t task, const float* partials) {
   const Problem& p = run.problem;
   const WeightView& v = run.view;
-  const int64_t group = task / p.co, co = task % p.co, panel = co / split.panels.width,
-                lanes = split.panels.lanes_of(panel);
-  const int64_t slot_floats = p.groups * split.group_floats(p);
-  const float* from =
-      partials + group * split.group_floats(p) + panel * split.panels.width * p.k() + co % split.panels.width;
-  float* to = run.dw + v.offset + group * v.group + co * v.co;
+  const int64_t pieces = ceil_div(p.ci, kRows), first = task % pieces * kRows,
+                panel = task / pieces % split.panels.count(), group = task / pieces / split.panels.count();
+  const int64_t rows = std::min(kRows, p.ci - first), lanes = split.panels.lanes_of(panel),
+                used = split.panels.used(panel), slot_floats = p.groups * split.group_floats(p);
+  const float* from = partials + group * split.group_floats(p) + panel * split.panels.width * p.k() + first * lanes;
+  float* to = run.dw + v.offset + group * v.group + panel * split.panels.width * v.co + first * v.ci;
   for (int64_t kw = 0; kw < p.axis[2].taps; ++kw)
     for (int64_t kd = 0; kd < p.axis[0].taps; ++kd)
-      for (int64_t kh = 0; kh < p.axis[1].taps; ++kh)
-        for (int64_t ci = 0; ci < p.ci; ++ci, from += lanes) {
-          double sum = 0;
-          for (int64_t s = 0; s < split.slots && split.count > 0; ++s) sum += from[s * slot_floats];
-          to[ci * v.ci + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2]] = float(sum);
-        }
+      for (int64_t kh = 0; kh < p.axis[1].taps; ++kh, from += p.ci * lanes) {
+        double sums[kRows * kMostLanes] = {};
+        for (int64_t s = 0; s < split.slots && split.count > 0; ++s)
+          for (int64_t i = 0; i < rows * lanes; ++i) sums[i] += from[s * slot_floats + i];
+        float* tap = to + kd * v.tap[0] + kh * v.tap[1] + kw * v.tap[2];
+        for (int64_t co = 0; co < used; ++co)
+          for (int64_t r = 0; r < rows; ++r) tap[co * v.co + r * v.ci] = float(sums[r * lanes + co]);
+      }
 }
 
 std::string decline(const Problem& p) {
@@ -152,7 +158,7 @@ std::string decline(const Problem& p) {
 }
 
 size_t workspace(const Problem& p, Target target) {
-  const Split split(p, target.kernels);
+  const Split split(p, target);
   return split.partial_bytes(p) + target.threads * WorkerMemory::layout(p, split, nullptr, nullptr);
 }
 
@@ -163,14 +169,15 @@ double cost(const Problem& p, Target target) {
 
 void run_all(const WeightGradientRun& run) {
   const Problem& p = run.problem;
-  const Split split(p, run.target.kernels);
+  const Split split(p, run.target);
   auto* partials = reinterpret_cast<float*>(run.workspace);
   char* workers = run.workspace + split.partial_bytes(p);
   const size_t each = WorkerMemory::layout(p, split, nullptr, nullptr);
   const int64_t tasks = split.count > 0 ? p.groups * split.slots * split.chunks : 0;
   parallel_for(tasks, run.target.threads,
                [&](int64_t task, int worker) { run_task(run, split, task, partials, workers + worker * each); });
-  parallel_for(p.groups * p.co, run.target.threads, [&](int64_t task, int) { add_slots(run, split, task, partials); });
+  parallel_for(p.groups * split.panels.count() * ceil_div(p.ci, kRows), run.target.threads,
+               [&](int64_t task, int) { add_slots(run, split, task, partials); });
 }
 
 }  // namespace
