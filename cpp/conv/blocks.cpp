@@ -175,7 +175,7 @@ void pack_weights(const Kernels& kernels, const Problem& p, const float* weight,
     float* at = packed + g * panels.size(k) + j * panels.width * k;
     if (used < lanes) std::fill(at, at + lanes * k, 0.0f);
     const float* src = weight + v.offset + g * v.group + j * panels.width * v.co;
-    if (dense && used == 1) {  // a vector for one lane
+    if (dense && used == 1) {  // transposing would shuffle whole vectors for one lane of each
       const int64_t* to = (j == last ? place_last : place).data();
       for (int64_t i = 0; i < k; ++i) at[to[i]] = src[i];
       return;
