@@ -557,7 +557,28 @@ def channel_values(array: Any, name: str, spec: Spec) -> Any:
     return np.asarray(export(array, name)).copy()
 
 
-class ConvPlan:
+class PackedPlan:
+    """What plans that keep packed weights say of themselves."""
+
+    _plan: Any
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch memory of one call with the current number of threads."""
+        return self._plan.workspace_bytes
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory that the packed weights take."""
+        return self._plan.packed_bytes
+
+    @property
+    def flops(self) -> float:
+        """Floating point operations of one call, two per multiply-add."""
+        return self._plan.flops
+
+
+class ConvPlan(PackedPlan):
     """A convolution with its algorithm chosen and its weights packed: ``plan(x)`` runs it.
 
     Immutable and safe to call from several threads. Made by `omniconv.plan_conv1d`, `plan_conv2d`, `plan_conv3d`.
@@ -606,21 +627,6 @@ class ConvPlan:
     def algorithm(self) -> str:
         """Name of the algorithm that runs."""
         return self._plan.algorithm
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one call with the current number of threads."""
-        return self._plan.workspace_bytes
-
-    @property
-    def packed_bytes(self) -> int:
-        """Memory that the packed weights take."""
-        return self._plan.packed_bytes
-
-    @property
-    def flops(self) -> float:
-        """Floating point operations of one call, two per multiply-add."""
-        return self._plan.flops
 
     def explain(self) -> str:
         """The problem, and what every algorithm says about it."""

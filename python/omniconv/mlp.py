@@ -13,12 +13,13 @@ from typing import Any
 
 from omniconv import _core
 from omniconv.array import check_out, describe, empty, export, finish
+from omniconv.conv import PackedPlan
 from omniconv.conv_spec import shape_of, spec_of
 
 __all__ = ["MlpPlan", "plan_mlp"]
 
 
-class MlpPlan:
+class MlpPlan(PackedPlan):
     """A block with its weights packed: ``plan(x)`` runs it. Immutable and safe to call from several threads.
 
     Made by `omniconv.plan_mlp`.
@@ -58,21 +59,6 @@ class MlpPlan:
     def output_shape(self) -> tuple[int, ...]:
         """[N, channels, *spatial]."""
         return self._shape
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one call with the current number of threads."""
-        return self._plan.workspace_bytes
-
-    @property
-    def packed_bytes(self) -> int:
-        """Memory that the packed weights take."""
-        return self._plan.packed_bytes
-
-    @property
-    def flops(self) -> float:
-        """Floating point operations of convolution and products of one call, two per multiply-add."""
-        return self._plan.flops
 
 
 def plan_mlp(

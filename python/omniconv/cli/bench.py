@@ -52,6 +52,23 @@ def _bench() -> None:
     """Time every algorithm beside its peers, with the error of each."""
 
 
+_FOLDED = "float32, folded weights for all. Times are medians; error: relative L2 of the result against float64."
+
+
+def _save(console: Console, report: dict[str, Any], json: Path | None) -> None:
+    if json is not None:
+        write_json(report, str(json))
+        console.print(f"JSON: {json}", markup=False)
+
+
+def _print_conditions(console: Console, at: dict[str, Any], words: str) -> None:
+    console.print(
+        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, {words}",
+        style="dim",
+        markup=False,
+    )
+
+
 def _ratio(value: float | None) -> str:
     if value is None:
         return "–"
@@ -204,9 +221,7 @@ def conv(
             done=lambda entry: _show_layer(bar.console if console.is_terminal else console, entry),
         )
     _show_end(console, report)
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    _save(console, report, json)
     if plot is not None and any(entry["results"] for entry in report["layers"]):
         _plot(report, plot)
         console.print(f"Picture: {plot}", markup=False)
@@ -269,9 +284,7 @@ def dfp16(
         f"Geometric means of the speed over PyTorch's best float32: {means or 'no peer ran'}",
         markup=False,
     )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    _save(console, report, json)
 
 
 def _bessel_table(report: dict[str, Any]) -> Table:
@@ -331,16 +344,13 @@ def bessel(
     console.print(_bessel_table(report))
     for peer, reason in report["entries"][0]["skipped"].items():
         console.print(f"{peer} left out: {reason}", style="dim", markup=False)
-    at = report["machine"]
-    console.print(
-        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, {dtype}. Times are medians.\n"
-        f"error: in units of eps * max(1, |value|), over {report['entries'][0]['checked']} values against 50 digits.",
-        style="dim",
-        markup=False,
-    )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    checked = report["entries"][0]["checked"]
+    _print_conditions(
+        console, report["machine"],
+        f"{dtype}. Times are medians.\n"
+        f"error: in units of eps * max(1, |value|), over {checked} values against 50 digits.",
+    )  # fmt: skip
+    _save(console, report, json)
     if plot is not None:
         from omniconv.bench.bessel_plot import error_picture
 
@@ -404,17 +414,12 @@ def fft(
         )  # fmt: skip
     console.print(_fft_table(report))
     means = ", ".join(f"{k} {r:.1f}" for k, r in report["ratios"].items() if r is not None)
-    at = report["machine"]
-    console.print(
-        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, causal. "
-        "Times are medians.\n"
+    _print_conditions(
+        console, report["machine"],
+        "float32, causal. Times are medians.\n"
         f"x omniconv over torch rfft, geometric means: {means}. error: relative L2 of a row against float64.",
-        style="dim",
-        markup=False,
-    )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    )  # fmt: skip
+    _save(console, report, json)
 
 
 @app.command("sparse")
@@ -460,9 +465,7 @@ def sparse(
         style="dim",
         markup=False,
     )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    _save(console, report, json)
 
 
 @app.command("blocks")
@@ -507,16 +510,8 @@ def blocks(
         for peer, mean in means.items():
             what = peer.replace("_", " ")
             console.print(f"{name}: geometric mean {mean:.2f}x the speed of {what}", highlight=False)
-    at = report["machine"]
-    console.print(
-        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, folded weights for "
-        "all. Times are medians; error: relative L2 of the result against float64.",
-        style="dim",
-        markup=False,
-    )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    _print_conditions(console, report["machine"], _FOLDED)
+    _save(console, report, json)
 
 
 @app.command("models")
@@ -565,13 +560,5 @@ def models(
     for peer, means in report["means"].items():
         for b, mean in means.items():
             console.print(f"batch {b}: geometric mean {mean:.2f}x the speed of {peer}'s best", highlight=False)
-    at = report["machine"]
-    console.print(
-        f"{at['cpu']}, {at['isa']}, {at['threads']} thread(s); omniconv {at['omniconv']}, float32, folded weights for "
-        "all. Times are medians; error: relative L2 of the result against float64.",
-        style="dim",
-        markup=False,
-    )
-    if json is not None:
-        write_json(report, str(json))
-        console.print(f"JSON: {json}", markup=False)
+    _print_conditions(console, report["machine"], _FOLDED)
+    _save(console, report, json)
