@@ -1,5 +1,4 @@
-// conv/conv_amx.cpp -- the dense kernels, AVX-512 with AMX tiles
-#include "conv/kernels.inl.hpp"
+// conv/conv_amx.cpp -- the dense kernels of AVX-512, and the products on AMX tiles
 #include "conv/split.inl.hpp"
 
 namespace omniconv::conv::amx {
@@ -7,7 +6,7 @@ namespace omniconv::conv::amx {
 const Kernels& conv_kernels() {
   static const SplitKernels split = {pack<Part>, split_pack_weights, split_configure, split_release, split_multiply};
   static const Kernels table = [] {
-    Kernels k = make_kernels<14>(64);  // as conv_avx512.cpp
+    Kernels k = avx512::conv_kernels();
     k.split = &split;
     return k;
   }();
