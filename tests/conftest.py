@@ -13,7 +13,7 @@ import omniconv
 # do not change between the examples of a test.
 settings.register_profile(
     "omniconv",
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

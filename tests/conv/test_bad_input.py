@@ -344,7 +344,7 @@ NAMES |= {"kernel_size", "weight_shape", "the output"}
 
 
 @pytest.mark.parametrize("which", FUNCTIONS)
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_nonsense(which, data):
     """Any values for any arguments, some of them right: a result, or an error that names an argument."""

@@ -11,7 +11,7 @@ import scipy.ndimage
 import scipy.signal
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 import omniconv
 from tests.conv.problems import (
@@ -44,7 +44,7 @@ def check_each_way(p: Problem, x: np.ndarray, w: np.ndarray, dtype: str = "float
             assert_close(got, want, magnitude, dtype, how=(isa, algorithm))
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(p=problems(), layout=st.sampled_from(LAYOUTS))
 def test_any_problem_in_any_layout(p, layout):
     check_each_way(p, laid_out(p.x(), layout), laid_out(p.w(), layout))
@@ -86,6 +86,7 @@ def test_layout_argument(p):
 
 @given(p=problems())
 def test_result_lies_in_memory_as_the_input_does(p):
+    assume(p.groups * p.ci == 1 or any(n > 1 for n in p.size))  # channels of one pixel lie both ways
     w = p.w()
     assert function("conv{}", p.nd)(p.x(), w, **p.options).flags.c_contiguous
     if p.groups * p.ci > 1:
@@ -263,7 +264,7 @@ EPILOGUES = {
 }
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(p=problems(), **EPILOGUES)
 def test_epilogue(p, activation, present, layout, x_layout, slope, dtype):
     x, w = laid_out(p.x(dtype), x_layout), p.w(dtype)
@@ -337,7 +338,7 @@ def transposed_oracle(p: Problem, x: np.ndarray, w: np.ndarray, shape: tuple[int
     return result
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(t=transposed(), **EPILOGUES)
 def test_transposed(t, activation, present, layout, x_layout, slope, dtype):
     p, output_padding, shape = t

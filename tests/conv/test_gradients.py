@@ -64,7 +64,7 @@ def test_broadcast_gradient(p, axis):
     check_each_way(p, p.x(), p.w(), g, tolerance=1e-5)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(p=problems())
 def test_adjoint_identity(p):
     """<conv(x, w), g> = <x, grad_input(g, w)> = <w, grad_weight(g, x)>: no oracle but algebra."""

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 import omniconv
 from tests.conv.problems import Problem, function, laid_out, problems
@@ -57,6 +57,7 @@ def all_results(p: Problem, make, dtype: str = "float32", other=None) -> dict:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("other", KINDS)
+@settings(max_examples=10)
 @given(p=problems())
 def test_the_kind_of_the_first_array_comes_out(kind, other, p):
     make, cls = KINDS[kind]

@@ -50,7 +50,6 @@ def calls(p: Problem, dtype: str) -> dict[str, tuple[str, tuple[int, ...], Calla
     return both
 
 
-@settings(max_examples=60)
 @given(p=problems(), layout=st.sampled_from(LAYOUTS), dtype=DTYPES)
 def test_out_is_written_everywhere_and_nothing_else(p, layout, dtype):
     for name, (op, shape, call) in calls(p, dtype).items():
@@ -145,7 +144,7 @@ def test_no_result_depends_on_what_was_in_memory(data, mode, isa):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(p=problems(), at=st.integers(0, 2**31))
 def test_one_value_that_is_not_finite_reaches_what_it_takes_part_in(value, p, at):
     x, w, g = p.x(), p.w(), p.g()
@@ -200,7 +199,7 @@ def own_weights(p: Problem, mark: np.ndarray, of_x: bool) -> np.ndarray:
     return own
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(p=problems(), at=st.integers(0, 2**31))
 def test_nan_in_weight_or_epilogue_stays_in_its_channel(p, at):
     x, r = p.x(), p.array("r", p.y_shape)
