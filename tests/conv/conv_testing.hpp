@@ -262,6 +262,15 @@ inline std::vector<Isa> levels() {
   return levels;
 }
 
+// The layouts to test: all, but where everything is ten times slower two in turn.
+inline std::vector<Order> orders([[maybe_unused]] int turn) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return {kOrders[2 * turn % std::size(kOrders)], kOrders[(2 * turn + 1) % std::size(kOrders)]};
+#else
+  return {std::begin(kOrders), std::end(kOrders)};
+#endif
+}
+
 // The best level of this machine and one thread, from the start and again at the end of a test, however it ends.
 struct Settings {
   Settings() { reset(); }

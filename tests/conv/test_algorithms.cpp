@@ -48,14 +48,16 @@ class Algorithms : public ::testing::TestWithParam<ConvOp> {
 
 TEST_P(Algorithms, MatchTheReferenceOnEveryLevelAndLayout) {
   std::map<std::string, int> runs;
+  int turn = 0;
   for (const Case& c : cases()) {
     ConvDesc desc = c.desc;
     desc.op = GetParam();
     const std::vector<double> expected = oracle(desc, false);
+    ++turn;  // so that an algorithm meets other layouts in the next case
     for (Isa isa : levels()) {
       set_isa(isa);
       for (const AlgorithmInfo& info : algorithms(desc))
-        for (Order order : kOrders) {
+        for (Order order : orders(turn++)) {
           if (info.name == "reference" && isa != Isa::scalar) continue;  // one code for all levels
           SCOPED_TRACE(std::string(c.name) + ", " + testing::name(desc.op) + ", " + std::string(omniconv::name(isa)) +
                        ", " + info.name + ", order " + std::to_string(int(order)));
@@ -66,7 +68,7 @@ TEST_P(Algorithms, MatchTheReferenceOnEveryLevelAndLayout) {
     }
   }
   // Nothing can pass by declining.
-  EXPECT_GT(runs["im2win"], int(cases().size() * levels().size() * std::size(kOrders) * 9 / 10));
+  EXPECT_GT(runs["im2win"], int(cases().size() * levels().size() * orders(0).size() * 9 / 10));
   EXPECT_GT(runs["reference"], 0);
   if (GetParam() == ConvOp::grad_weight) return;
   for (const char* other : {"direct", "im2win_full", "im2col"}) EXPECT_GT(runs[other], 0) << other;

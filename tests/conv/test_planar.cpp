@@ -40,7 +40,7 @@ const ConvDesc kProblems[] = {
     {.x_shape = {1, 2, 33, 5}, .w_shape = {35, 2, 3, 3}},
     {.x_shape = {2, 3, 50, 2}, .w_shape = {8, 3, 5, 2}, .stride = {1, 2}},
     {.x_shape = {1, 22, 9, 15}, .w_shape = {20, 22, 5, 5}, .pad_lo = {2, 2}, .pad_hi = {2, 2}},
-    {.x_shape = {1, 21, 30, 28}, .w_shape = {21, 1, 25, 25}, .pad_lo = {12, 12}, .pad_hi = {12, 12}, .groups = 21},
+    {.x_shape = {1, 21, 16, 18}, .w_shape = {21, 1, 25, 25}, .pad_lo = {12, 12}, .pad_hi = {12, 12}, .groups = 21},
     {.x_shape = {2, 70, 9, 10}, .w_shape = {70, 1, 3, 3}, .stride = {2, 2}, .pad_lo = {1, 1}, .groups = 70},
     {.x_shape = {1, 6, 9, 40}, .w_shape = {12, 1, 3, 3}, .dilation = {2, 3}, .pad_lo = {1, 5}, .groups = 6},
     {.spatial = 1, .x_shape = {2, 33, 100}, .w_shape = {33, 1, 4}, .pad_lo = {3}, .groups = 33},
