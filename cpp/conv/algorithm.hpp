@@ -63,13 +63,13 @@ struct Algorithm {
   const WeightGradient* grad_weight = nullptr;
 };
 
-extern const WeightGradient kIm2winGradWeight, kPlanarGradWeight;
+extern const WeightGradient kIm2winGradWeight, kPlanarGradWeight, kPointwiseGradWeight;
 
 // float32 algorithms in the order in which ties are resolved; `reference` serves every type and is not among them.
 extern const Algorithm* const kAlgorithms[];
 extern const int kAlgorithmCount;
 
-extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kDepthwise, kFft;
+extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kPointwise, kDepthwise, kFft;
 extern const Algorithm kWinograd2x2, kWinograd2x4, kWinograd3x3, kWinograd4x4, kWinograd5x5, kWinograd6x6, kWinograd1x2,
     kWinograd1x4, kWinograd1x6, kWinograd2x1;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "conv/pixels.hpp"
 #include "core/thread_pool.hpp"
 
 namespace omniconv::conv {
@@ -78,9 +79,6 @@ void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixe
   } while (done < k);
 }
 
-namespace {
-
-// How many consecutive pixels (w fastest) have a constant stride, in one tensor.
 int64_t run_length(const Problem& p, const Strides& s) {
   int64_t run = p.axis[2].out, stride = s.axis[2];
   if (run == 1) stride = s.axis[1];
@@ -93,7 +91,6 @@ int64_t run_length(const Problem& p, const Strides& s) {
   return p.batch > 1 && s.n == run * stride ? run * p.batch : run;
 }
 
-// Stride between consecutive pixels of a run.
 int64_t pixel_stride(const Problem& p, const Strides& s) {
   for (int i : {2, 1, 0})
     if (p.axis[i].out > 1) return s.axis[i];
@@ -106,8 +103,6 @@ int64_t offset_of(const Problem& p, const Strides& s, int64_t pixel) {
   const int64_t d = slice % p.axis[0].out, n = slice / p.axis[0].out;
   return n * s.n + d * s.axis[0] + h * s.axis[1] + w * s.axis[2];
 }
-
-}  // namespace
 
 Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
                            int64_t first_channel, int64_t channels) {

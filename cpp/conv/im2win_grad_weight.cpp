@@ -164,7 +164,10 @@ size_t workspace(const Problem& p, Target target) {
 
 double cost(const Problem& p, Target target) {
   const double floats = double(p.rows()) * p.groups * WindowRows(p).row_floats(p.axis[2].out);
-  return multiply_cycles(p, target) + floats * 0.5 / target.threads;
+  // Sums of slots are turned round on their way: two cycles each.
+  const Split split(p, target);
+  const double sums = 2.0 * double(split.slots * p.groups * split.group_floats(p));
+  return multiply_cycles(p, target) + (floats * 0.5 + sums) / target.threads;
 }
 
 void run_all(const WeightGradientRun& run) {

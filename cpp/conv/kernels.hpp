@@ -16,8 +16,8 @@ inline constexpr int kMaxTileVectors = 2;
 // c[i, j] (+)= sum_k a_i[k] * b[k, j] for one tile of pixels x channels, j over the panel's lanes.
 // The reduction runs over segments of `segment_length` contiguous elements: segment s of pixel i starts at
 // rows[s * row_step + i] + s * element_step. It starts at element `offset` of segment `segment` and takes `count`
-// elements; b and c are dense with the panel's width. `add` adds to c, one rounding per call; a sum is cut likewise
-// after every `sum_block` elements. This is what keeps a long sum in blocks.
+// elements; b and c are dense with the panel's width, c unless it has a c_row. `add` adds to c, one rounding per call;
+// a sum is cut likewise after every `sum_block` elements. This is what keeps a long sum in blocks.
 struct TileArgs {
   const float* const* rows;
   int64_t row_step, element_step, segment_length;
@@ -31,6 +31,7 @@ struct TileArgs {
   const float* touch = nullptr;
   int64_t touch_step = 0, touch_count = 0;
   int64_t sum_block = INT64_MAX;
+  int64_t c_row = 0;  // floats between the rows of c; 0: dense
 };
 
 // c[i, j] (+)= sum_p a_p[offset + i] * b[p, j], i over taps x channels of a window, p over `count` pixels.

@@ -54,16 +54,40 @@ static void pack_copy(const PackArgsOf<Element>& p, uint32_t& unusual) {
   }
 }
 
+// Every second element of a row. Nothing behind the last is read.
+static OMNICONV_INLINE f32 load_every_second(const float* src, int n) {
+  const int floats = 2 * n - 1;
+  const f32 low = floats >= kWidth ? load(src) : load_partial(src, floats);
+  return even_lanes(low, floats > kWidth ? load_partial(src + kWidth, floats - kWidth) : zero());
+}
+
+// The same of source columns whose rows are two elements apart.
+template <class Element>
+static void pack_copy_every_second(const PackArgsOf<Element>& p, uint32_t& unusual) {
+  for (int64_t j = 0; j < p.columns; ++j) {
+    const float* src = p.src + p.shift + j * p.column_stride;
+    const int64_t at = place_of(p, j);
+    for (int64_t i = 0; i < p.rows; i += kWidth) {
+      const int n = int(p.rows - i < kWidth ? p.rows - i : kWidth);
+      const f32 v = load_every_second(src + 2 * i, n);
+      for (int64_t t = 0; t < p.copies; ++t) Store<Element>::put(p, p.dst[t] + at + i, v, n, unusual);
+    }
+  }
+}
+
 // One block of rows [i, i + rows) and columns [j, j + columns). FULL: kWidth of both, without a test per line.
-template <bool FULL, class Element>
+template <int STEP, bool FULL, class Element>
 static OMNICONV_INLINE void transpose_block(const PackArgsOf<Element>& p, int64_t i, int rows, int64_t j, int columns,
                                             uint32_t& unusual) {
   f32 block[kWidth];
 #pragma GCC unroll 16
   for (int r = 0; r < kWidth; ++r) {
     const float* src = FULL || r < rows ? row_of(p, i + r) : nullptr;
-    if (p.ahead && src) prefetch_read(src + j + p.ahead);
-    block[r] = !src ? zero() : FULL || columns == kWidth ? load(src + j) : load_partial(src + j, columns);
+    if (p.ahead && src) prefetch_read(src + STEP * j + p.ahead);
+    if (STEP == 2)
+      block[r] = src ? load_every_second(src + 2 * j, columns) : zero();
+    else
+      block[r] = !src ? zero() : FULL || columns == kWidth ? load(src + j) : load_partial(src + j, columns);
   }
   transpose(block);
 #pragma GCC unroll 16
@@ -75,17 +99,17 @@ static OMNICONV_INLINE void transpose_block(const PackArgsOf<Element>& p, int64_
   }
 }
 
-// Source rows are contiguous: kWidth x kWidth blocks are transposed in registers.
-template <class Element>
+// Source columns are STEP apart, 1 or 2: kWidth x kWidth blocks are transposed in registers.
+template <int STEP, class Element>
 static void pack_transpose(const PackArgsOf<Element>& p, uint32_t& unusual) {
   for (int64_t i = 0; i < p.rows; i += kWidth) {
     const int rows = int(p.rows - i < kWidth ? p.rows - i : kWidth);
     for (int64_t j = 0; j < p.columns; j += kWidth) {
       const int columns = int(p.columns - j < kWidth ? p.columns - j : kWidth);
       if (rows == kWidth && columns == kWidth)
-        transpose_block<true>(p, i, kWidth, j, kWidth, unusual);
+        transpose_block<STEP, true>(p, i, kWidth, j, kWidth, unusual);
       else
-        transpose_block<false>(p, i, rows, j, columns, unusual);
+        transpose_block<STEP, false>(p, i, rows, j, columns, unusual);
     }
   }
 }
@@ -108,7 +132,11 @@ static void pack(const PackArgsOf<Element>& p) {
   if (!p.row_sources && (p.row_stride == 1 || p.rows == 1))
     pack_copy(p, unusual);
   else if (p.column_stride == 1)
-    pack_transpose(p, unusual);
+    pack_transpose<1>(p, unusual);
+  else if (!p.row_sources && p.row_stride == 2)
+    pack_copy_every_second(p, unusual);
+  else if (p.column_stride == 2)
+    pack_transpose<2>(p, unusual);
   else
     pack_strided(p, unusual);
   if (p.unusual) *p.unusual |= unusual;

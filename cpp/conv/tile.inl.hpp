@@ -23,10 +23,10 @@ using namespace omniconv::OMNICONV_ISA_NS;
 constexpr int64_t kAhead = 512;
 
 template <int ROWS, int VECTORS>
-static OMNICONV_INLINE void store_tile(f32 (&acc)[ROWS][VECTORS], float* c, bool add) {
-  for (int i = 0; i < ROWS; ++i)
+static OMNICONV_INLINE void store_tile(f32 (&acc)[ROWS][VECTORS], float* c, int64_t c_row, bool add) {
+  for (int i = 0; i < ROWS; ++i, c += c_row)
     for (int j = 0; j < VECTORS; ++j) {
-      float* at = c + (i * VECTORS + j) * kWidth;
+      float* at = c + j * kWidth;
       store(at, add ? load(at) + acc[i][j] : acc[i][j]);
     }
 }
@@ -39,6 +39,7 @@ static void tile(const TileArgs& args) {
   for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
   const float* b = args.b;
   int64_t segment = args.segment, offset = args.offset, left = args.count, until = args.sum_block;
+  const int64_t c_row = args.c_row ? args.c_row : VECTORS * kWidth;
   bool add = args.add;
   while (left > 0) {
     int64_t count = args.segment_length - offset;
@@ -61,13 +62,13 @@ static void tile(const TileArgs& args) {
     offset += count;
     if (offset == args.segment_length) offset = 0, ++segment;
     if (until > 0 || left == 0) continue;
-    store_tile<ROWS, VECTORS>(acc, args.c, add);
+    store_tile<ROWS, VECTORS>(acc, args.c, c_row, add);
     for (int i = 0; i < ROWS; ++i)
       for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
     add = true;
     until = args.sum_block;
   }
-  store_tile<ROWS, VECTORS>(acc, args.c, add);
+  store_tile<ROWS, VECTORS>(acc, args.c, c_row, add);
 }
 
 template <int ROWS, int VECTORS>
@@ -85,7 +86,7 @@ static void outer(const OuterArgs& args) {
       for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(ai, bp[j], acc[i][j]);
     }
   }
-  store_tile<ROWS, VECTORS>(acc, args.c, args.add);
+  store_tile<ROWS, VECTORS>(acc, args.c, VECTORS * kWidth, args.add);
 }
 
 }  // namespace OMNICONV_ISA_NS
