@@ -41,6 +41,7 @@ struct OuterArgs {
   const float* b;
   float* c;
   bool add;
+  int64_t c_row = 0;  // as in TileArgs
 };
 
 // dst[t][place(j) + i] = src[i * row_stride + j * column_stride] for i < rows, j < columns and every t < copies;

@@ -16,11 +16,13 @@ namespace omniconv::conv {
 namespace {
 
 constexpr int64_t kGradRow = kSumBlock + 16;  // rows 2048 bytes apart would share two sets of L1
-constexpr int64_t kGradTiles = 4;             // channels last, of which copies are made together, for whole lines
-constexpr int64_t kPiece = 64;                // pixels, channels last, that all panels of a stripe are copied from
-constexpr int64_t kTogether = 4;              // panels of input channels: 512 pixels take 256 KiB
-constexpr int64_t kMostBlocks = 256;          // of a slot: 256 blocks in a chain err about as much as 256 terms
-constexpr int64_t kTasks = 32;                // enough to keep 8 cores busy, where slots can make them
+// Channels last, the gradients of four tiles are copied together, for whole lines; an odd number of lines each.
+constexpr int64_t kGradTiles = 4, kGradPixel = 80;
+static_assert(kMaxTileRows * kGradTiles <= kGradPixel);
+constexpr int64_t kPiece = 64;        // pixels, channels last, that all panels of a stripe are copied from
+constexpr int64_t kTogether = 4;      // panels of input channels: 512 pixels take 256 KiB
+constexpr int64_t kMostBlocks = 256;  // of a slot: 256 blocks in a chain err about as much as 256 terms
+constexpr int64_t kTasks = 32;        // enough to keep 8 cores busy, where slots can make them
 constexpr size_t kPartialBytes = size_t{32} << 20;  // sums of all slots, where that is enough
 
 struct Split {
@@ -54,8 +56,8 @@ struct Worker {
   Worker(const Split& s, const Kernels& k, char* at) {
     char* const base = at;
     take(at, x, kSumBlock * s.together * s.panels.width);
-    take(at, grad, kGradRow * kGradTiles * k.tile_rows);
-    take(at, rows, kGradTiles * k.tile_rows);
+    take(at, grad, std::max(kGradRow * k.tile_rows, kSumBlock * kGradPixel));
+    take(at, rows, std::max<int64_t>(kSumBlock, k.tile_rows));
     bytes = size_t(at - base);
   }
 };
@@ -87,7 +89,9 @@ class Nest {
     const auto [rest, chunk] = split(above, split_.chunks);
     const auto [group, slot] = split(rest, split_.slots);
     const Worker w(split_, k_, workers_ + worker * each_);
-    for (int64_t i = 0; i < kGradTiles * k_.tile_rows; ++i) w.rows[i] = w.grad + i * kGradRow;
+    const bool by_pixel = m_.ys.c == 1;
+    for (int64_t i = 0; i < (by_pixel ? kSumBlock : k_.tile_rows); ++i)
+      w.rows[i] = w.grad + i * (by_pixel ? kGradPixel : kGradRow);
     const int64_t first = slot * split_.blocks_per_slot, end = std::min(first + split_.blocks_per_slot, split_.blocks);
     for (int64_t b = first; b < end; ++b) block({group, slot, stripe, chunk, b, b > first}, w);
   }
@@ -129,23 +133,31 @@ class Nest {
     const int64_t begin = b.chunk * split_.channels, end = std::min(begin + split_.channels, p_.co);
     const float* grad = m_.y + b.group * p_.co * m_.ys.c;
     const Cuts tiles(end - begin, k_.tile_rows);
-    const int64_t copies = m_.ys.c == 1 ? kGradTiles : 1;
+    const bool by_pixel = m_.ys.c == 1;  // a pixel's gradients lie side by side
+    const int64_t copies = by_pixel ? kGradTiles : 1;
     for (int64_t t = 0, co = begin, copied = begin; t < tiles.count; co += tiles.size(t++)) {
       const int64_t rows = tiles.size(t);
       if (t % copies == 0) {
         copied = co;
-        copy(grad + co * m_.ys.c, std::min(copies * rows, end - co), first, pixels, w.grad);
+        copy(grad + co * m_.ys.c, std::min(copies * rows, end - co), first, pixels, by_pixel, w.grad);
       }
       for (int64_t j = j0; j < j1; ++j) {
         const int64_t at = j * split_.panels.width;
+        const int vectors = split_.panels.vectors(j);
+        float* c = in_place_ ? dw_ + b.group * view_.group + co * view_.co + at : partial(b.slot, b.group, co) + at;
+        const int64_t c_row = in_place_ ? view_.co : split_.row();
+        if (by_pixel) {
+          k_.outer[vectors][rows]({w.rows, co - copied, pixels, x_panel(w, j - j0), c, b.add, c_row});
+          continue;
+        }
         TileArgs args{};
-        args.rows = w.rows + (co - copied);
+        args.rows = w.rows;
         args.segment_length = args.count = pixels;
         args.b = x_panel(w, j - j0);
-        args.c = in_place_ ? dw_ + b.group * view_.group + co * view_.co + at : partial(b.slot, b.group, co) + at;
-        args.c_row = in_place_ ? view_.co : split_.row();
+        args.c = c;
+        args.c_row = c_row;
         args.add = b.add;
-        k_.tile[split_.panels.vectors(j)][rows](args);
+        k_.tile[vectors][rows](args);
       }
     }
   }
@@ -163,12 +175,14 @@ class Nest {
     }
   }
 
-  // The gradient of so many channels as rows of pixels. Read where they are, rows of large planes would be as many
-  // pages, and of some planes share a few sets of L1.
-  void copy(const float* grad, int64_t channels, int64_t first, int64_t pixels, float* to) const {
-    for (int64_t i = 0, count; i < pixels; i += count, to += count) {
+  // The gradient of so many channels, rows or pixels side by side: read where they are, they would be as many pages,
+  // and of some sizes share a few sets of L1.
+  void copy(const float* grad, int64_t channels, int64_t first, int64_t pixels, bool by_pixel, float* to) const {
+    for (int64_t i = 0, count; i < pixels; i += count, to += by_pixel ? count * kGradPixel : count) {
       count = std::min(pixels - i, y_.left(first + i));
-      k_.pack({grad + y_.offset(first + i), y_.step, m_.ys.c, count, channels, &to, 1, kGradRow});
+      const float* from = grad + y_.offset(first + i);
+      k_.pack(by_pixel ? PackArgs{from, 1, y_.step, channels, count, &to, 1, kGradPixel}
+                       : PackArgs{from, y_.step, m_.ys.c, count, channels, &to, 1, kGradRow});
     }
   }
 

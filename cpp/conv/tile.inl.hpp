@@ -86,7 +86,7 @@ static void outer(const OuterArgs& args) {
       for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(ai, bp[j], acc[i][j]);
     }
   }
-  store_tile<ROWS, VECTORS>(acc, args.c, VECTORS * kWidth, args.add);
+  store_tile<ROWS, VECTORS>(acc, args.c, args.c_row ? args.c_row : VECTORS * kWidth, args.add);
 }
 
 }  // namespace OMNICONV_ISA_NS
