@@ -105,11 +105,7 @@ std::vector<AlgorithmInfo> survey(const ConvDesc& desc, const Work& work, Layout
       if (!decline(desc, work, a, {last}, target.kernels).empty()) continue;
       const double here = measured(last) > 0 ? measured(last) : after + cost_of(desc, image, a, {last}, target);
       if (!own_bits) best = std::min(best, here);
-      if (last != layout.channels_contiguous) continue;
-      // With the same bits, whichever is best for all images together: small planes leave lanes empty one by one.
-      cost = own_bits || measured(last) > 0
-                 ? here
-                 : after + cost_of(desc, work, a, {last}, target) / double(std::max<int64_t>(work.problem.batch, 1));
+      if (last == layout.channels_contiguous) cost = here;
     }
     if (info.usable) {
       info.workspace_bytes = workspace_of(desc, work, a, target);
