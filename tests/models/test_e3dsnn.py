@@ -8,7 +8,7 @@ import torch
 
 import omniconv
 from omniconv import models, sparse
-from omniconv.models.e3dsnn import voxelize
+from omniconv.models.e3dsnn import sweep_voxels, voxelize
 
 SMALL = {"in_channels": 3, "stem": 8, "widths": (8, 12), "blocks": (1, 2), "classes": 3}
 
@@ -164,3 +164,118 @@ def test_the_segmenter_labels_every_site(isa):
     model.to("torch")
     logits = model(st.replace(torch.from_numpy(st.features)))
     assert np.linalg.norm(logits.numpy() - exact["logits"]) < 1e-5 * np.linalg.norm(exact["logits"])
+
+
+DETECTOR = {"in_channels": 3, "stem": 6, "widths": (6, 8, 10), "blocks": (1, 1, 1), "out": 7}
+GRID = (21, 12, 10)  # z, y, x; two places of z are left
+
+
+def sweep(seed, sites=150, batch=2, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    places = rng.permutation(batch * np.prod(GRID))[:sites]
+    coords = np.stack(np.unravel_index(places, (batch, *GRID)), 1).astype(np.int32)
+    return sparse.SparseTensor(coords, rng.standard_normal((sites, 3)).astype(dtype), GRID, batch)
+
+
+def dense_detector(model, parameters, x, mask):
+    """The map [batch, C * Z, Y, X] by dense convolutions of PyTorch, of features and occupancy as dense arrays."""
+    functional = torch.nn.functional
+
+    def layer(name, x, mask, stride=1, padding=(1, 1, 1), residual=None):
+        weight, gain, shift, mean, var = (
+            parameters[f"{name}.{key}"]
+            for key in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+        )
+        if stride != 1:
+            taps = torch.ones(1, 1, *weight.shape[2:], dtype=x.dtype)
+            mask = (functional.conv3d(mask, taps, stride=stride, padding=padding) > 0).to(x.dtype)
+        y = functional.conv3d(x, weight, stride=stride, padding=padding)
+        y = functional.batch_norm(y, mean, var, gain, shift, eps=1e-3)
+        u = (y if residual is None else y + residual) * mask
+        clipped = u.clamp(0, 4)
+        return u, clipped + (torch.floor(clipped + 0.5) - clipped).detach(), mask
+
+    s = x
+    for i in range(3):
+        u, s, _ = layer(f"stem.{i}", s, mask)
+    for i, blocks in enumerate(DETECTOR["blocks"]):
+        if i:
+            padding = (0, 1, 1) if i == len(model.stages) - 1 else (1, 1, 1)
+            u, s, mask = layer(f"stages.{i}.down", s, mask, 2, padding)
+        for b in range(blocks):
+            u, s, _ = layer(f"stages.{i}.blocks.{b}.0", s, mask, residual=u)
+            _, inner, _ = layer(f"stages.{i}.blocks.{b}.1", s, mask)
+            u, s, _ = layer(f"stages.{i}.blocks.{b}.2", inner, mask, residual=u)
+    return layer("out", s, mask, (2, 1, 1), 0)[0].flatten(1, 2)
+
+
+def test_the_detector_is_the_dense_network_and_so_are_its_gradients():
+    st = sweep(7, dtype=np.float64)
+    model = models.create("e3dsnn_det", **DETECTOR).calibrate(sweep(7), 0.4)
+    plain = model(sweep(7))
+    model.to("float64")
+    got, rows = model(st), model.outputs(st)
+    model.to("torch")
+    own = {n: t for n, t in model.state_dict().items() if "num_batches" not in n}
+    trained = {n: t.requires_grad_() for n, t in own.items() if "running" not in n}
+    twins = {n: t.detach().clone().requires_grad_(n in trained) for n, t in own.items()}
+    dense, features = (torch.from_numpy(a).requires_grad_() for a in (np.array(st.dense()), st.features))
+    mask = torch.zeros(2, 1, *GRID, dtype=torch.float64)
+    mask[tuple(np.insert(st.coords.T, 1, 0, axis=0))] = 1
+    want = dense_detector(model, twins, dense, mask)
+    assert got.shape == (2, 14, 3, 3) == want.shape
+    scale = np.linalg.norm(want.detach().numpy())
+    assert np.linalg.norm(got - want.detach().numpy()) < 1e-13 * scale
+    assert np.linalg.norm(plain - want.detach().numpy()) < 1e-5 * scale
+    at = tuple(rows["coords_out"].T)
+    assert np.array_equal(got.reshape(2, 7, 2, 3, 3)[at[0], :, at[1], at[2], at[3]], rows["out"])
+    assert list(rows) == [f"{c}{n}" for n in ("stem", "stage0", "stage1", "stage2", "out") for c in ("", "coords_")] + [
+        "bev"
+    ]
+
+    found = model(st.replace(features))
+    weight = torch.from_numpy(np.random.default_rng(8).standard_normal(want.shape))
+    (found * weight).sum().backward()
+    (want * weight).sum().backward()
+    beside = dense.grad.movedim(1, -1)[tuple(st.coords.T)]
+    assert (features.grad - beside).norm() < 1e-12 * beside.norm() and beside.norm() > 0
+    for name, t in trained.items():
+        assert (t.grad - twins[name].grad).norm() <= 1e-12 * twins[name].grad.norm() and t.grad.norm() > 0, name
+
+
+def test_the_detector_in_integers(isa):
+    """Beside its float twin; and rows, samples and threads change no bit."""
+    st = sweep(9)
+    model = models.create("e3dsnn_det", **DETECTOR).calibrate(st, 0.4)
+    exact, twin, ints = model.outputs(st), model.quantize(twin=True).outputs(st), model.quantize().outputs(st)
+    assert all(np.array_equal(ints[name], twin[name]) for name in ints) and ints["bev"].any()
+    error = np.linalg.norm(ints["bev"] - exact["bev"])  # of random weights: spikes that flip add up
+    assert 0 < error < 0.8 * np.linalg.norm(exact["bev"])
+    costs = model.operations(st)
+    assert list(costs)[-3:] == ["stages.2.blocks.0.2", "out", "total"] and costs["out"]["synaptic_operations"] > 0
+    omniconv.set_num_threads(1)
+    order = np.random.default_rng(10).permutation(len(st))
+    assert np.array_equal(model(sparse.SparseTensor(st.coords[order], st.features[order], GRID, 2)), ints["bev"])
+    for b in (0, 1):
+        mine = st.coords[:, 0] == b
+        alone = sparse.SparseTensor(st.coords[mine] * (0, 1, 1, 1), st.features[mine], GRID)
+        assert np.array_equal(model(alone)[0], ints["bev"][b])
+
+
+def test_sweeps_become_voxels_of_means():
+    points = np.array([[0.01, -39.99, -2.95], [0.03, -39.96, -2.92], [70.39, 39.99, 0.99], [-1, 0, 0], [70.4, 0, 0]])
+    features = np.arange(10, dtype=np.float32).reshape(5, 2)
+    st = sweep_voxels(points, features, batch=[0, 0, 1, 0, 2])
+    assert st.spatial_shape == (41, 1600, 1408) and st.batch_size == 3
+    assert st.coords.tolist() == [[0, 0, 0, 0], [1, 39, 1599, 1407]]
+    assert st.features.tolist() == [[1, 2], [4, 5]]
+    model = models.create("e3dsnn_det", in_channels=2)
+    for given, message in (
+        (lambda: sweep_voxels(points[:, :2], features), "points have shape"),
+        (lambda: sweep_voxels(points, features, extent=(0, 1)), "extent is"),
+        (lambda: model(sparse.SparseTensor(st.coords, st.features)), "no spatial_shape"),
+        (lambda: model(sparse.SparseTensor(st.coords[:1], st.features[:1], (9, 32, 32))), "smaller than the kernel"),
+        (lambda: models.create("e3dsnn_det", stem=8), "the stem's, 8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            given()

@@ -22,8 +22,10 @@ VARIANTS = {
     "e3dsnn_l": {"stem": 64, "widths": (96, 192, 288, 384), "blocks": (2, 2, 2, 2)},
 }
 SEGMENTERS = {"e3dsnn_seg": {}}
+DETECTORS = {"e3dsnn_det": {}}
 MOMENTUM = 0.01  # of the running statistics
 EPS = 1e-3
+HALVED = {"kernel": 2, "stride": 2}  # on the way into a stage
 
 
 def voxelize(points: Any, features: Any, grid: float = 0.01, batch: Any = None) -> sparse.SparseTensor:
@@ -57,6 +59,52 @@ def voxelize(points: Any, features: Any, grid: float = 0.01, batch: Any = None) 
     return sparse.SparseTensor(coords, features, on_duplicate="first")
 
 
+def sweep_voxels(
+    points: Any,
+    features: Any,
+    voxel_size: Sequence[float] = (0.05, 0.05, 0.1),
+    extent: Sequence[float] = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0),
+    batch: Any = None,
+    batch_size: int | None = None,
+) -> sparse.SparseTensor:
+    """The voxels of a LiDAR sweep that a detector takes: means of their points, axes z, y, x.
+
+    Every point of a voxel counts, and no voxel is left out; common pipelines cap both numbers.
+
+    Parameters
+    ----------
+    points : array [N, 3]
+        x, y, z in metres.
+    features : array [N, C]
+        float32; of KITTI coordinates and strength.
+    voxel_size : three floats
+        Of x, y, z in metres.
+    extent : six floats
+        The least x, y, z, then the largest: points elsewhere are left out. The defaults are those usual for KITTI.
+    batch : integers [N], optional
+    batch_size : int, optional
+
+    Returns
+    -------
+    SparseTensor
+        Its spatial shape has one place more in z than voxels, (41, 1600, 1408) by default: with it the strides of a
+        detector leave two.
+    """
+    for name, numbers, count in (("voxel_size", voxel_size, 3), ("extent", extent, 6)):
+        if len(numbers) != count:
+            raise ValueError(f"{name} is {numbers}; expected are {count} numbers")
+    where = np.asarray(points)
+    if where.ndim != 2 or where.shape[1] != 3:
+        raise ValueError(f"points have shape {where.shape}; expected is (N, 3)")
+    low, high = np.asarray(extent, dtype=np.float64).reshape(2, 3)[:, ::-1]
+    sides = np.asarray(voxel_size, dtype=np.float64)[::-1]
+    shape = tuple(int(n) for n in np.rint((high - low) / sides))
+    st = sparse.from_points(where[:, ::-1], features, sides, batch=batch, origin=low, spatial_shape=shape)
+    if batch_size is None and batch is not None:  # samples that are wholly outside count
+        batch_size = int(np.max(batch, initial=0)) + 1
+    return sparse.SparseTensor(st.coords, st.features, (shape[0] + 1, *shape[1:]), batch_size)
+
+
 def _is_torch(array: Any) -> bool:
     return hasattr(array, "requires_grad")
 
@@ -64,9 +112,9 @@ def _is_torch(array: Any) -> bool:
 class SiteConv(nn.Module):
     """A convolution over sites."""
 
-    def __init__(self, ci: int, co: int, kernel: int, *, bias: bool = False) -> None:
+    def __init__(self, ci: int, co: int, kernel: int | tuple[int, int, int], *, bias: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(co, ci, kernel, kernel, kernel)
+        self.weight = nn.Parameter(co, ci, *((kernel,) * 3 if isinstance(kernel, int) else kernel))
         self.bias = nn.Parameter(co, fill=0.0) if bias else None
 
     def forward(self, st: Any, *, scale: Any = None, shift: Any = None, residual: Any = None, **how: Any) -> Any:
@@ -85,7 +133,9 @@ class SiteConv(nn.Module):
 class Layer(nn.Module):
     """Convolution, batch norm, neuron: the membrane and its spikes."""
 
-    def __init__(self, ci: int, co: int, levels: int, kernel: int = 3, **window: Any) -> None:
+    def __init__(
+        self, ci: int, co: int, levels: int, kernel: int | tuple[int, int, int] = 3, **window: Any
+    ) -> None:  # fmt: skip
         super().__init__()
         self.conv, self.bn, self.levels = SiteConv(ci, co, kernel), nn.BatchNorm(co, eps=EPS), levels
         self.window = {"kernel_size": kernel, **window}
@@ -142,16 +192,21 @@ class Layer(nn.Module):
 
 
 class Stage(nn.Module):
-    """Half the resolution, then blocks: ``x1 = x + f(x)``, ``x1 + f(f(x1))``, f a neuron, a convolution and a norm."""
+    """A coarser grid, then blocks: ``x1 = x + f(x)``, ``x1 + f(f(x1))``, f a neuron, a convolution and a norm.
 
-    def __init__(self, ci: int, co: int, blocks: int, levels: int) -> None:
+    down : dict, optional
+        The window that leads to the coarser grid; None stays on the grid at hand, whose channels are then `co`.
+    """
+
+    def __init__(self, ci: int, co: int, blocks: int, levels: int, down: dict[str, Any] | None = HALVED) -> None:
         super().__init__()
-        self.down = Layer(ci, co, levels, 2, stride=2, mode="strided")
+        self.down = None if down is None else Layer(ci, co, levels, mode="strided", **down)
         self.blocks = nn.ModuleList(nn.ModuleList(Layer(co, co, levels) for _ in range(3)) for _ in range(blocks))
 
-    def forward(self, spikes: Any) -> tuple[Any, Any]:
-        """(membrane, spikes)."""
-        u, s = self.down(spikes)
+    def forward(self, u: Any, s: Any) -> tuple[Any, Any]:
+        """(membrane, spikes) of those before the stage."""
+        if self.down is not None:
+            u, s = self.down(s)
         for i in range(len(self.blocks)):
             first, second, third = self.blocks[i]
             u, s = first(s, u)
@@ -163,14 +218,20 @@ class Stage(nn.Module):
 class _Network(Model):
     """Stem and stages, and what is done to all layers."""
 
-    def __init__(self, in_channels: int, stem: int, widths: Sequence[int], blocks: Sequence[int], levels: int) -> None:
+    def __init__(
+        self, in_channels: int, stem: int, widths: Sequence[int], blocks: Sequence[int], levels: int,
+        downs: Sequence[dict[str, Any] | None] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if len(widths) != len(blocks) or not len(widths):
             raise ValueError(f"widths are {widths} and blocks {blocks}; expected are as many of each")
         self.levels = levels
+        self.head: Any = None  # a SiteConv of the last membrane, if there is one
         self.stem = nn.ModuleList(Layer(in_channels if i == 0 else stem, stem, levels) for i in range(3))
-        before = [stem, *widths[:-1]]
-        self.stages = nn.ModuleList(Stage(a, b, n, levels) for a, b, n in zip(before, widths, blocks, strict=True))
+        before, downs = [stem, *widths[:-1]], [HALVED] * len(widths) if downs is None else downs
+        self.stages = nn.ModuleList(
+            Stage(a, b, n, levels, down) for a, b, n, down in zip(before, widths, blocks, downs, strict=True)
+        )
 
     def _layers(self) -> list[tuple[str, Layer]]:
         return [(name, m) for name, m in self.named_modules() if isinstance(m, Layer)]
@@ -182,7 +243,7 @@ class _Network(Model):
             u, s = self.stem[i](s, membrane=i == 2)
         found = [(u, s)]
         for stage in self.stages:
-            found.append(stage(found[-1][1]))
+            found.append(stage(*found[-1]))
         return found
 
     def _last(self, st: Any) -> Any:
@@ -247,8 +308,9 @@ class _Network(Model):
             found[names[id(layer)]] = sparse.operations(x, plan, layer.conv.weight.shape[0])
 
         u = self._met(counted, st)
-        found["head"] = sparse.operations(u, sparse.plan(u, 1), self.head.weight.shape[0])
-        keys = found["head"]
+        if self.head is not None:
+            found["head"] = sparse.operations(u, sparse.plan(u, 1), self.head.weight.shape[0])
+        keys = found["stem.0"]
         return found | {"total": {key: sum(each[key] for each in found.values()) for key in keys}}
 
 
@@ -373,3 +435,73 @@ class E3DSNNSegmenter(_Network):
         found = {name: u.features for name, (u, _) in zip(names, encoded, strict=True)}
         u = self._decoded(encoded)
         return found | {"decoded": u.features, "logits": self.head(u).features}
+
+
+def _seen_from_above(st: Any) -> Any:
+    """[batch, C * Z, Y, X] with innermost channels, those of a place the Z values of the first, of the second ...
+
+    Zeros where no site is.
+    """
+    size, channels = (st.batch_size, *st.spatial_shape), st.features.shape[1]
+    shape = (size[0], *size[2:], channels, size[1])
+    rows, (b, z, y, x) = st.features, st.coords.T
+    dense = rows.new_zeros(shape) if _is_torch(rows) else np.zeros(shape, rows.dtype)
+    dense[b, y, x, :, z] = rows
+    flat = dense.reshape(*shape[:3], channels * size[1])
+    return flat.permute(0, 3, 1, 2) if _is_torch(rows) else np.moveaxis(flat, -1, 1)
+
+
+@register(DETECTORS, paper="arXiv:2412.07360")
+class E3DSNNDetector(_Network):
+    """The backbone of the detector: a sweep of voxels to a dense map seen from above, an eighth as wide and long.
+
+    Takes what `sweep_voxels` makes, or any `SparseTensor` with a spatial shape (Z, Y, X). The first stage stays on the
+    grid of the voxels; each other one halves it by 3x3x3 taps, the last of them without a border in z; at last 3x1x1
+    taps halve z again. Of the paper's network its widths and windows are known; that the first stage does not stride
+    follows from its stride of 8, and the border of the last from the dense detectors it is made after. What follows
+    the map, a spiking network in 2-D and the heads of Voxel R-CNN, is not here.
+
+    Parameters
+    ----------
+    in_channels : int
+        Real features of a voxel; of KITTI means of coordinates and strength.
+    stem, widths, blocks, levels
+        As in `E3DSNN`; the first width is the stem's.
+    out : int
+        Channels of a height of the map.
+    """
+
+    def __init__(
+        self, in_channels: int = 4, stem: int = 16, widths: Sequence[int] = (16, 32, 64, 64),
+        blocks: Sequence[int] = (2, 2, 2, 2), out: int = 128, levels: int = 4,
+    ) -> None:  # fmt: skip
+        if len(widths) < 2 or widths[0] != stem:
+            raise ValueError(f"widths are {widths}; expected are two or more, and the first is the stem's, {stem}")
+        pads = [1] * (len(widths) - 2) + [(0, 1, 1)]
+        downs = [None, *({"kernel": 3, "stride": 2, "padding": pad} for pad in pads)]
+        super().__init__(in_channels, stem, widths, blocks, levels, downs)
+        self.out = Layer(widths[-1], out, levels, (3, 1, 1), stride=(2, 1, 1), mode="strided")
+
+    def _encoded(self, st: Any) -> list[tuple[Any, Any]]:
+        if st.spatial_shape is None:
+            raise ValueError("st has no spatial_shape; the size of the map follows from it")
+        found = super()._encoded(st)
+        return [*found, self.out(found[-1][1])]
+
+    def forward(self, st: Any) -> Any:
+        """Membranes [batch, out * Z', Y', X'], channels innermost in memory; 256 x 200 x 176 of a KITTI sweep.
+
+        Zero, which does not fire, where no site is.
+        """
+        return _seen_from_above(self._last(st))
+
+    def outputs(self, st: Any) -> dict[str, Any]:
+        """Membranes stem, stage0 ..., out as rows of their sites, coords_stem, coords_stage0 ...: what the heads pool
+        from; bev, the map.
+        """
+        encoded = self._encoded(st)
+        names = ["stem", *(f"stage{i}" for i in range(len(self.stages))), "out"]
+        found = {}
+        for name, (u, _) in zip(names, encoded, strict=True):
+            found |= {name: u.features, f"coords_{name}": u.coords}
+        return found | {"bev": _seen_from_above(encoded[-1][0])}
