@@ -67,16 +67,21 @@ static OMNICONV_INLINE bool reaches(const Source<T>& s, int64_t begin, int64_t e
 
 static OMNICONV_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
 
-// While columns [j, j + W) are worked on, W * W elements of each array are touched.
 template <class T>
-static OMNICONV_INLINE void touch_lines(const Touch<T>& t, int64_t j) {
-  constexpr int64_t W = Lanes<T>::kCount, kLine = 64 / int64_t(sizeof(T));
-  const int64_t begin = j * W, end = begin + W * W < t.count ? begin + W * W : t.count;
-  for (int64_t i = begin; i < end; i += kLine) {
+static OMNICONV_INLINE void touch_range(const Touch<T>& t, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+  if (end > t.count) end = t.count;
+  for (int64_t i = begin < 0 ? 0 : begin; i < end; i += kLine) {
     if (t.read[0]) prefetch_line(t.read[0] + i);
     if (t.read[1]) prefetch_line(t.read[1] + i);
     if (t.write) prefetch_write(reinterpret_cast<const float*>(t.write + i));
   }
+}
+// While columns [j, j + W) are worked on, W * W elements of each array are touched.
+template <class T>
+static OMNICONV_INLINE void touch_lines(const Touch<T>& t, int64_t j) {
+  constexpr int64_t W = Lanes<T>::kCount;
+  touch_range(t, j * W, j * W + W * W);
 }
 // The first pass over columns whose parts are re(q) and im(q), q < W; im is not called where `real`.
 template <class T, class Re, class Im>

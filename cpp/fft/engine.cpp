@@ -50,18 +50,19 @@ void finish_row(T* y, const T* post, int64_t count, Activation activation, doubl
 }
 
 template <class T>
-Engine<T>::Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels)
-    : map_(map), geometry_(geometry), kernels_(kernels) {
+Engine<T>::Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels,
+                  std::shared_ptr<const Rate<T>> rate)
+    : map_(map), geometry_(geometry), kernels_(kernels), rate_(std::move(rate)) {
   if (geometry.points) tables_ = shared_tables<T>(geometry.points, kernels.lanes);
 }
 
 template <class T>
 int64_t Engine<T>::segment() const {
-  return map_.circular ? map_.in : std::min(map_.in, geometry_.window(block_outputs()));
+  return map_.circular || rate_ ? inputs() : std::min(map_.in, geometry_.window(block_outputs()));
 }
 template <class T>
 int64_t Engine<T>::block_outputs() const {
-  return std::min(map_.out, geometry_.step);
+  return rate_ ? outputs() : std::min(map_.out, geometry_.step);
 }
 template <class T>
 int64_t Engine<T>::group() const {
@@ -74,7 +75,7 @@ size_t Engine<T>::pack_bytes() const {  // u, pre; y, y2, post, post2
 
 template <class T>
 Source<T> Engine<T>::source(const T* data, const T* gate, int64_t block) const {
-  Source<T> s{data, gate, map_.in, geometry_.first + block * geometry_.step, 0, 0};
+  Source<T> s{data, gate, inputs(), geometry_.first + block * geometry_.step, 0, 0};
   if (map_.circular) {
     s.before = std::max<int64_t>(map_.hi - map_.t0, 0);
     s.after = std::max<int64_t>(-map_.lo, 0);
@@ -105,10 +106,29 @@ void Engine<T>::transform(const T* lags, T* room, T* spectrum, int threads) cons
 template <class T>
 void Engine<T>::convolve(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const {
   if (direct()) return kernels_.direct({in.source, spectrum, geometry_.taps, in.z, out});
+  if (rate_) return convolve_lower(in, out, spectrum, threads);
   const Team<T> team = this->team(threads);
   team.load(in);
   team.walk(kernels_.convolve, in.z, spectrum);
   team.store(out);
+}
+
+template <class T>
+void Engine<T>::convolve_lower(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const {
+  const Team<T> team = this->team(threads);
+  T* room = in.z + 2 * geometry_.points;
+  T* low = rate_->lowest(room);
+  rate_->down(in, room, threads);
+  team.load({&team.t, {low, nullptr, map_.in, geometry_.first, 0, 0}, in.z, 0, 0, {}});
+  team.walk(kernels_.convolve, in.z, spectrum);
+  StoreArgs<T> sums{};
+  sums.transform = &team.t;
+  sums.z = in.z;
+  sums.last = map_.out;
+  sums.shift = geometry_.shift;
+  sums.y = low;
+  team.store(sums);
+  rate_->up(out, room, threads);
 }
 
 // One block of up to group() rows (b, c, h ...), packed first where their elements are not adjacent.
@@ -123,12 +143,12 @@ struct Engine<T>::Job {
   const T* next_pre = nullptr;
 
   int64_t first_output() const { return block * e.geometry_.step; }
-  int64_t last_output() const { return std::min(e.map_.out, first_output() + e.geometry_.step); }
+  int64_t last_output() const { return first_output() + std::min(e.block_outputs(), e.outputs() - first_output()); }
 
   // The elements of u that the block reads, [low, high).
   void reach(int64_t* low, int64_t* high) const {
     *low = 0;
-    *high = e.map_.in;
+    *high = e.inputs();
     if (e.map_.circular || e.geometry_.blocks == 1) return;
     *low = std::clamp<int64_t>(e.geometry_.first + first_output(), 0, *high);
     *high = std::clamp<int64_t>(e.geometry_.first + first_output() + e.geometry_.window(last_output() - first_output()),

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "fft/problem.hpp"
+#include "fft/rate.hpp"
 #include "fft/team.hpp"
 #include "fft/transform.hpp"
 
@@ -43,7 +44,9 @@ template <class T>
 class Engine {
  public:
   // Null geometry.points: no transform at all (the reference).
-  Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels);
+  // With a rate, map and geometry are those of the lower one.
+  Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels,
+         std::shared_ptr<const Rate<T>> rate = nullptr);
   Engine(const Map& map, const Geometry& geometry, const Kernels<T>& kernels, std::shared_ptr<const Tables<T>> tables)
       : map_(map), geometry_(geometry), kernels_(kernels), tables_(std::move(tables)) {}
 
@@ -51,6 +54,8 @@ class Engine {
   const Geometry& geometry() const { return geometry_; }
   const Kernels<T>& kernels() const { return kernels_; }
   bool direct() const { return geometry_.taps > 0; }
+  int64_t inputs() const { return rate_ ? rate_->length() : map_.in; }  // elements of a row of u, and of y
+  int64_t outputs() const { return rate_ ? rate_->length() : map_.out; }
   int64_t spectrum_items() const { return direct() ? geometry_.taps : geometry_.points * 2; }
   // What lags are to be multiplied by: the inverse transform leaves it out.
   T lag_factor() const { return direct() ? T(1) : T(1) / T(geometry_.points); }
@@ -67,7 +72,7 @@ class Engine {
   void run(const Rows<T>& rows, char* workspace, int threads) const;
 
   size_t z_bytes() const {
-    if (!direct()) return size_t(geometry_.points) * 2 * sizeof(T);
+    if (!direct()) return size_t(geometry_.points) * 2 * sizeof(T) + (rate_ ? rate_->bytes() : 0);
     return (size_t(direct_room(block_outputs(), geometry_.taps, kernels_.lanes)) * sizeof(T) + 63) / 64 * 64;
   }
   const Transform<T>* transform() const { return tables_ ? &tables_->transform() : nullptr; }
@@ -77,6 +82,7 @@ class Engine {
 
  private:
   struct Job;
+  void convolve_lower(const LoadArgs<T>& in, const StoreArgs<T>& out, const T* spectrum, int threads) const;
   int64_t group() const;          // rows that are packed together where their elements are not adjacent
   int64_t segment() const;        // elements of u that one block reads
   int64_t block_outputs() const;  // at most
@@ -87,6 +93,7 @@ class Engine {
   Geometry geometry_;
   const Kernels<T>& kernels_;
   std::shared_ptr<const Tables<T>> tables_;
+  std::shared_ptr<const Rate<T>> rate_;
 };
 
 // The same as Kernels::epilogue, in float64 arithmetic.

@@ -113,6 +113,32 @@ struct DirectTapsArgs {
   T* sums;
 };
 
+constexpr int kMaxHalfBandTaps = 64;
+constexpr int64_t kHalfBandBlock = 1024;  // positions that `halve` works on at a time: 9 KiB of float32
+constexpr int kHalfBandVectors = 4;       // in registers at a time: chains enough to hide the latency of the sums
+
+// x[p] = row[2 p] / 2 + sum over j < taps of tap[j] * (row[2 p - 2 j - 1] + row[2 p + 2 j + 1]), p in [begin, end) and
+// on to a whole number of kHalfBandVectors.
+template <class T>
+struct HalveArgs {
+  Source<T> source;  // position 0 of the row is its element `first`
+  const T* tap;
+  int taps;
+  int64_t begin, end;
+  T* x;
+  Touch<T> touch{};  // what lies at 2 p, while p is worked on; so in TwiceArgs::out
+};
+// row[2 p] = x[p] and row[2 p + 1] = 2 sum over j < taps of tap[j] * (x[p - j] + x[p + j + 1]), p in [begin, end), go
+// on as conv in `out`, which has neither transform nor z.
+template <class T>
+struct TwiceArgs {
+  const T* x;
+  const T* tap;
+  int taps;
+  int64_t begin, end;
+  StoreArgs<T> out;
+};
+
 // Blocks [begin, end) of a stage, and all stages below. Addresses are those of the whole transform.
 template <class T>
 struct SpectrumArgs {
@@ -156,6 +182,8 @@ struct Kernels {
   void (*epilogue)(const EpilogueArgs<T>&);  // float64: without activation
   void (*direct)(const DirectArgs<T>&);
   void (*direct_taps)(const DirectTapsArgs<T>&);
+  void (*halve)(const HalveArgs<T>&);
+  void (*twice)(const TwiceArgs<T>&);
 };
 
 struct AllKernels {

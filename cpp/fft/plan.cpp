@@ -28,15 +28,17 @@ std::vector<AlgorithmInfo> survey(const FftConvDesc& desc, const Map& map) {
   const int64_t taps = map.span() + 1;
   const auto info = [&](const char* name, bool usable, const char* too_many, double cost) {
     std::string reason = usable ? "" : "the kernel has " + std::to_string(taps) + " taps, " + too_many;
+    if (desc.halvings && name != std::string(kWhole)) return AlgorithmInfo{name, false, "rows have a lower rate", 0, 0};
     return AlgorithmInfo{name, usable, reason, 0, usable ? cost : 0};
   };
-  std::vector<AlgorithmInfo> all = {
-      info(kDirect, taps <= kMaxDirectTaps, "too many for sums of products",
-           fft::direct_cost(map, lanes) * kSecondsPerUnit),
-      info(kWhole, true, "", fft::geometry_cost(fft::whole_geometry(map, lanes), lanes, size) * kSecondsPerUnit),
-      info(kBlocks, blocks.points > 0, "too many for a block that fits a cache",
-           fft::geometry_cost(blocks, lanes, size) * kSecondsPerUnit),
-      info(kReference, true, "", double(map.out) * double(taps) * 1e-9)};
+  const double whole = fft::geometry_cost(fft::whole_geometry(map, lanes), lanes, size) +
+                       fft::rate_cost(desc.dtype, desc.length, desc.keep, desc.halvings, lanes);
+  std::vector<AlgorithmInfo> all = {info(kDirect, taps <= kMaxDirectTaps, "too many for sums of products",
+                                         fft::direct_cost(map, lanes) * kSecondsPerUnit),
+                                    info(kWhole, true, "", whole * kSecondsPerUnit),
+                                    info(kBlocks, blocks.points > 0, "too many for a block that fits a cache",
+                                         fft::geometry_cost(blocks, lanes, size) * kSecondsPerUnit),
+                                    info(kReference, true, "", double(map.out) * double(taps) * 1e-9)};
   std::stable_sort(all.begin(), all.end() - 1, [](const AlgorithmInfo& a, const AlgorithmInfo& b) {
     return a.usable != b.usable ? a.usable : a.usable && a.cost < b.cost;
   });
@@ -83,6 +85,15 @@ FftDirection FftSpectrum::direction() const { return impl_->direction; }
 bool FftSpectrum::per_sample() const { return impl_->per_sample; }
 size_t FftSpectrum::bytes() const { return impl_->data.size(); }
 
+int fft_halvings(DType dtype, int64_t length, double keep) {
+  const fft::AllKernels& k = fft::kernels();
+  return fft::best_halvings(dtype, length, keep, dtype == DType::float32 ? k.f32.lanes : k.f64.lanes);
+}
+int64_t fft_lower_rate_length(DType dtype, int64_t length, double keep, int halvings) {
+  return fft::rate_levels(dtype, length, keep, halvings).back().count();
+}
+std::vector<double> fft_half_band_taps(DType dtype, double keep) { return fft::half_band_taps(dtype, keep); }
+
 // ---- plans ---------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -94,7 +105,9 @@ Engines<T> FftConvPlan::Impl::engines() const {
     if (algorithm == kDirect) return fft::direct_geometry(m, int(sizeof(T)));
     return algorithm == kWhole ? fft::whole_geometry(m, k.lanes) : fft::block_geometry(m, k.lanes, int(sizeof(T)));
   };
-  return {{map, geometry(map), k}, {back, geometry(back), k}};
+  std::shared_ptr<const Rate<T>> rate;
+  if (desc.halvings) rate = std::make_shared<const Rate<T>>(desc, k);
+  return {{map, geometry(map), k, rate}, {back, geometry(back), k, rate}};
 }
 
 FftConvPlan::Impl::Impl(const FftConvDesc& d) : desc(d) {
@@ -250,7 +263,7 @@ void FftConvPlan::Impl::run(const FftSpectrum::Impl& s, const FftConvOperands& o
 
 int64_t fft_conv_output_length(const FftConvDesc& desc) { return fft::make_map(desc).out; }
 
-std::vector<AlgorithmInfo> fft_conv_algorithms(const FftConvDesc& desc) { return survey(desc, fft::make_map(desc)); }
+std::vector<AlgorithmInfo> fft_conv_algorithms(const FftConvDesc& desc) { return survey(desc, fft::map_of(desc)); }
 
 FftConvPlan::FftConvPlan(const FftConvDesc& desc) : impl_(std::make_shared<const Impl>(desc)) {}
 FftConvPlan::~FftConvPlan() = default;
@@ -314,7 +327,7 @@ void FftConvPlan::run(const FftSpectrum& spectrum, const FftConvOperands& o, voi
 }
 
 const FftConvDesc& FftConvPlan::desc() const { return impl_->desc; }
-int64_t FftConvPlan::output_length() const { return impl_->map.out; }
+int64_t FftConvPlan::output_length() const { return impl_->outputs(FftDirection::forward); }
 const std::string& FftConvPlan::algorithm() const { return impl_->algorithm; }
 size_t FftConvPlan::workspace_bytes(bool strided) const { return impl_->workspace_bytes(num_threads(), strided); }
 int64_t FftConvPlan::transform_length() const {
@@ -325,8 +338,9 @@ int64_t FftConvPlan::transform_length() const {
 std::string FftConvPlan::explain() const {
   const Impl& p = *impl_;
   char text[160];
-  std::snprintf(text, sizeof(text), "fft_conv: rows of %lld, %lld taps to %lld outputs, %s\n", (long long)p.map.in,
-                (long long)p.desc.taps, (long long)p.map.out, name(p.desc.dtype));
+  std::snprintf(text, sizeof(text), "fft_conv: rows of %lld, %lld taps to %lld outputs, %s\n",
+                (long long)p.inputs(FftDirection::forward), (long long)p.desc.taps,
+                (long long)p.outputs(FftDirection::forward), name(p.desc.dtype));
   std::string all = text;
   for (const AlgorithmInfo& i : p.infos) {
     std::snprintf(text, sizeof(text), i.usable ? "  %-12s %.3g us a row" : "  %-12s", i.name.c_str(), i.cost * 1e6);

@@ -148,7 +148,7 @@ struct FftSpectrum::Impl {
 
 struct FftConvPlan::Impl {
   FftConvDesc desc;
-  fft::Map map = fft::make_map(desc);
+  fft::Map map = fft::map_of(desc);
   std::string algorithm;
   std::vector<AlgorithmInfo> infos;
   std::optional<fft::Engines<float>> f32;
@@ -167,8 +167,12 @@ struct FftConvPlan::Impl {
   fft::Engines<T> engines() const;
   explicit Impl(const FftConvDesc& d);
 
-  int64_t inputs(FftDirection d) const { return d == FftDirection::forward ? map.in : map.out; }
-  int64_t outputs(FftDirection d) const { return d == FftDirection::forward ? map.out : map.in; }
+  int64_t inputs(FftDirection d) const {
+    return desc.halvings ? desc.length : d == FftDirection::forward ? map.in : map.out;
+  }
+  int64_t outputs(FftDirection d) const {
+    return desc.halvings ? desc.length : d == FftDirection::forward ? map.out : map.in;
+  }
 
   template <class T>
   size_t workspace_bytes(int threads, bool strided) const {

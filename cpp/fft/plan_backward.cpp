@@ -169,6 +169,7 @@ void FftConvPlan::backward(const FftConvBackward& o, const FftSpectrum* spectrum
   if (o.grad.ndim != 3 && (o.grad.ndim != 4 || o.per_sample))
     invalid("grad has shape " + shape_of(o.grad) + "; expected is that of y");
   if (impl_->reference()) throw Error(Code::not_supported, "algorithm 'reference' has no step back of its own");
+  if (d.halvings) throw Error(Code::not_supported, "a plan with halvings has no step back of its own");
   const int64_t batch = o.u.shape[0], channels = o.u.shape[1];
   std::vector<int64_t> in{batch, channels, impl_->map.in}, out{batch, channels, impl_->map.out}, k{channels, d.taps};
   std::vector<int64_t> each = in, per{channels};

@@ -1,7 +1,7 @@
 // fft/table.inl.hpp -- the kernels of one ISA as a table
 #pragma once
 
-#include "fft/direct.inl.hpp"
+#include "fft/halfband.inl.hpp"
 
 namespace omniconv::fft {
 namespace OMNICONV_ISA_NS {
@@ -23,7 +23,9 @@ static Kernels<T> make_kernels() {
           .scale = scale<T>,
           .epilogue = epilogue<T>,
           .direct = direct_rows<T>,
-          .direct_taps = direct_taps<T>};
+          .direct_taps = direct_taps<T>,
+          .halve = halve<T>,
+          .twice = twice<T>};
 }
 
 static AllKernels all_kernels() { return {make_kernels<float>(), make_kernels<double>()}; }

@@ -13,17 +13,23 @@
 namespace omniconv::bindings {
 namespace {
 
-FftConvDesc make_desc(const std::string& dtype, const std::string& mode, int64_t length, int64_t taps,
-                      int64_t reverse_taps, const std::string& algorithm) {
-  FftConvDesc d;
+DType real_dtype(const std::string& dtype) {
   if (dtype != "float32" && dtype != "float64")
     throw Error(Code::type_error, "dtype is " + dtype + "; supported are float32 and float64");
-  d.dtype = dtype == "float32" ? DType::float32 : DType::float64;
+  return dtype == "float32" ? DType::float32 : DType::float64;
+}
+
+FftConvDesc make_desc(const std::string& dtype, const std::string& mode, int64_t length, int64_t taps,
+                      int64_t reverse_taps, const std::string& algorithm, int halvings = 0, double keep = 1) {
+  FftConvDesc d;
+  d.dtype = real_dtype(dtype);
   d.mode = parse_fft_mode(mode);
   d.length = length;
   d.taps = taps;
   d.reverse_taps = reverse_taps;
   d.algorithm = algorithm;
+  d.halvings = halvings;
+  d.keep = keep;
   return d;
 }
 
@@ -106,11 +112,11 @@ void bind_fft(nb::module_& m) {
       .def(
           "__init__",
           [](FftConvPlan* self, const std::string& dtype, const std::string& mode, int64_t length, int64_t taps,
-             int64_t reverse_taps, const std::string& algorithm) {
-            new (self) FftConvPlan(make_desc(dtype, mode, length, taps, reverse_taps, algorithm));
+             int64_t reverse_taps, const std::string& algorithm, int halvings, double keep) {
+            new (self) FftConvPlan(make_desc(dtype, mode, length, taps, reverse_taps, algorithm, halvings, keep));
           },
           nb::arg("dtype"), nb::arg("mode"), nb::arg("length"), nb::arg("taps"), nb::arg("reverse_taps") = 0,
-          nb::arg("algorithm") = "auto")
+          nb::arg("algorithm") = "auto", nb::arg("halvings") = 0, nb::arg("keep") = 1.0)
       .def(
           "transform",
           [](const FftConvPlan& plan, nb::handle k, nb::handle k_rev, bool per_sample, bool adjoint) {
@@ -156,6 +162,21 @@ void bind_fft(nb::module_& m) {
       },
       nb::arg("dtype"), nb::arg("mode"), nb::arg("length"), nb::arg("taps"), nb::arg("reverse_taps") = 0,
       "(name, usable, reason, workspace_bytes, predicted seconds of a row) of every algorithm, the best first.");
+  m.def(
+      "fft_halvings",
+      [](const std::string& dtype, int64_t length, double keep) {
+        return fft_halvings(real_dtype(dtype), length, keep);
+      },
+      nb::arg("dtype"), nb::arg("length"), nb::arg("keep"));
+  m.def(
+      "fft_lower_rate",
+      [](const std::string& dtype, int64_t length, double keep, int halvings) {
+        std::vector<std::vector<double>> taps;
+        for (int i = 0; i < halvings; ++i) taps.push_back(fft_half_band_taps(real_dtype(dtype), keep * (1 << i)));
+        return std::make_tuple(fft_lower_rate_length(real_dtype(dtype), length, keep, halvings), taps);
+      },
+      nb::arg("dtype"), nb::arg("length"), nb::arg("keep"), nb::arg("halvings"),
+      "Samples of a row at the lower rate; the odd taps of each halving.");
   m.def(
       "fft_conv_epilogue_gradient",
       [](nb::handle s, nb::handle grad, nb::handle post_gate, nb::handle dpost_gate, nb::handle u, nb::handle pre_gate,

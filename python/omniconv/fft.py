@@ -104,6 +104,25 @@ def _banded(k: Any, k_rev: Any, mode: Any, length: int, keep: Any) -> tuple[Any,
     return tuple(a.astype(found.dtype) for a in pair)
 
 
+def lower_rate(k: Any, length: int, keep: float, dtype: str, halvings: int) -> tuple[Any, Any]:
+    """(k, k_rev) between the filters of a plan with `halvings`: they do together what `low_passed` gives; float64."""
+    import numpy as np
+
+    samples, filters = _core.fft_lower_rate(dtype, length, keep, halvings)
+    bins = int(keep * length) + 1
+    spectrum = np.fft.rfft(k, n=2 * length)[..., :bins]
+    turns = np.arange(bins) / (2 * length)
+    for taps in filters:  # each is passed on the way down and on the way up
+        odd = 2 * np.arange(len(taps)) + 1
+        spectrum = spectrum / (0.5 + 2 * np.cos(2 * np.pi * turns[:, None] * odd) @ np.array(taps)) ** 2
+        turns = 2 * turns
+    period = 2 * length >> halvings
+    lags = np.fft.irfft(spectrum, n=period)[..., np.arange(1 - samples, samples) % period]
+    back = lags[..., samples - 1 :: -1].copy()
+    back[..., 0] = 0  # lag 0 counts once
+    return lags[..., samples - 1 :], back
+
+
 class _Kernel(NamedTuple):
     """Kernels as they came in: described, exported, not transformed."""
 
@@ -219,26 +238,47 @@ class KernelSpectrum:
         frequency_keep: float | None = None,
     ) -> None:
         _check_words(mode, "highest", algorithm, None)
+        given = None
         if frequency_keep is not None:
-            k, k_rev = _banded(widened(k), k_rev, mode, _length(length, "length"), frequency_keep)
+            given = widened(k)
+            k, k_rev = _banded(given, k_rev, mode, _length(length, "length"), frequency_keep)
         self._mode, self._length, self._algorithm = mode, _length(length, "length"), algorithm
         import numpy as np
 
         kernel = _kernel(widened(k), widened(k_rev), bool(per_sample))
         kept = [None if a is None else np.asarray(a).copy() for a in (kernel.array, kernel.reverse)]
         self._kernel = kernel._replace(array=kept[0], reverse=kept[1])
-        self._plan = self._kernel.plan(mode, self._length, algorithm)
-        self._spectrum = self._kernel.spectrum(self._plan)
+        self._halvings, self._keep = 0, frequency_keep
+        self._given = None if given is None else np.asarray(export(given, "k")).copy()
+        if frequency_keep is not None and algorithm in ("auto", "fft"):
+            self._halvings = _core.fft_halvings(kernel.dtype, self._length, frequency_keep)
+        if not self._halvings:
+            self._plan, self._spectrum = self._whole
+            return
+        wide = self._given.astype("float64")
+        pair = lower_rate(wide, self._length, frequency_keep, kernel.dtype, self._halvings)
+        k, back = (np.ascontiguousarray(a, dtype=kernel.dtype) for a in pair)
+        self._plan = _core.FftConvPlan(
+            kernel.dtype, mode, self._length, k.shape[-1], k.shape[-1], "fft", self._halvings, frequency_keep
+        )
+        self._spectrum = self._plan.transform(k, back, self._kernel.per_sample)
 
     mode = property(operator.attrgetter("_mode"), doc="What it was transformed for.")
     length = property(operator.attrgetter("_length"), doc="L of the u it serves.")
     algorithm = property(lambda self: self._plan.algorithm, doc="Name of the algorithm that runs.")
     shape = property(lambda self: self._kernel.shape, doc="Shape of k.")
     dtype = property(lambda self: self._kernel.dtype, doc="Name of the dtype of k.")
+    halvings = property(lambda self: self._halvings, doc="Rows are convolved at 1 / 2^halvings of their rate.")
     nbytes = property(lambda self: self._spectrum.nbytes, doc="Memory of the spectrum.")
     workspace_bytes = property(
         lambda self: self._plan.workspace_bytes, doc="Scratch memory of one call with the current number of threads."
     )
+
+    @functools.cached_property
+    def _whole(self) -> tuple[_core.FftConvPlan, _core.FftSpectrum]:
+        """Plan and spectrum of all frequencies: what gradients take."""
+        plan = self._kernel.plan(self._mode, self._length, self._algorithm)
+        return plan, self._kernel.spectrum(plan)
 
     def explain(self) -> str:
         """The problem, and what every algorithm says about it."""
@@ -246,7 +286,10 @@ class KernelSpectrum:
 
     def __reduce__(self) -> tuple:
         how = {"length": self._length, "mode": self._mode, "per_sample": self._kernel.per_sample}
-        return _restored, (self._kernel.array, self._kernel.reverse, how | {"algorithm": self._algorithm})
+        how |= {"algorithm": self._algorithm, "frequency_keep": self._keep}
+        if self._keep is not None:
+            return _restored, (self._given, None, how)
+        return _restored, (self._kernel.array, self._kernel.reverse, how)
 
     def __repr__(self) -> str:
         return f"<omniconv.KernelSpectrum {self.algorithm} k {self.shape} {self.mode} length {self.length}>"
@@ -329,7 +372,8 @@ def fft_conv(
         float64 one by one). Not used with a KernelSpectrum.
     frequency_keep : float, optional
         The part of the frequencies that k keeps, 0 to 1: those of a transform of 2 L points above it are dropped, in
-        mode "causal". The result is then no longer causal. It takes the time of the whole convolution.
+        mode "causal". The result is then no longer causal. Where few are kept, long rows are convolved at a lower rate,
+        which takes less time; `KernelSpectrum.halvings` says how much lower. Gradients take all frequencies.
     out : array, optional
         Written to and returned; must not overlap an input.
     sums : array, optional
@@ -367,7 +411,8 @@ def fft_conv(
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, precision, algorithm, activation)
     if frequency_keep is not None:
-        k, k_rev = _banded(k, k_rev, mode, _time(like, blh), frequency_keep)
+        how = {"mode": mode, "k_rev": k_rev, "per_sample": per_sample, "algorithm": algorithm}
+        k, k_rev = KernelSpectrum(k, length=_time(like, blh), frequency_keep=frequency_keep, **how), None
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
     shape = _y_shape(like, kernel.shape, kernel.per_sample, blh, plan.output_length)
     per_channel = kernel.shape[:-1] if not kernel.per_sample else kernel.shape[1:2]
@@ -453,8 +498,10 @@ def fft_conv_grad(
     like, blh = describe(u, "u"), _blh(layout)
     _check_words(mode, "highest", algorithm, activation)
     kernel, plan, spectrum = _prepared(like, k, k_rev, mode, bool(per_sample), algorithm, blh)
-    if isinstance(k, KernelSpectrum) and kernel.reverse is not None:
-        k_rev = kernel.reverse
+    if isinstance(k, KernelSpectrum):
+        plan, spectrum = k._whole
+        if kernel.reverse is not None:
+            k_rev = kernel.reverse
     given = {
         "u": u, "k": k, "pre_gate": pre_gate, "post_gate": post_gate, "skip": skip, "bias": bias, "k_rev": k_rev,
     }  # fmt: skip

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 import omniconv
+from omniconv import _core
+from omniconv.fft import lower_rate
 from tests.fft.long_convs import FAST, MODES, SIZES, bound, error, normal, oracle, run
 
 
@@ -174,15 +178,20 @@ def test_halves(dtype, limit):
         assert same.dtype == dtype and np.array_equal(same, got.numpy())
 
 
+def banded(u, k, keep):
+    """The recipe of frequency-sparse convolution in float64: bins of a transform of 2 L above a limit set to zero."""
+    length = u.shape[-1]
+    spectrum = np.fft.rfft(k.astype("float64"), 2 * length)
+    spectrum[..., np.arange(length + 1) > keep * length] = 0
+    return np.fft.irfft(np.fft.rfft(u.astype("float64"), 2 * length) * spectrum, 2 * length)[..., :length]
+
+
 @pytest.mark.parametrize(
     ("length", "taps", "keep"), [(300, 300, 0.25), (257, 514, 0.5), (64, 7, 1.0), (100, 100, 0.05)]
 )
 def test_frequencies_that_are_dropped(length, taps, keep, isa):
-    """The recipe of frequency-sparse convolution: bins of a transform of 2 L above a limit set to zero."""
     u, k = normal(2, 3, length), normal(3, taps, seed=1)
-    spectrum = np.fft.rfft(k.astype("float64"), 2 * length)
-    spectrum[:, np.arange(length + 1) > keep * length] = 0
-    want = np.fft.irfft(np.fft.rfft(u.astype("float64"), 2 * length) * spectrum, 2 * length)[..., :length]
+    want = banded(u, k, keep)
     assert error(omniconv.fft_conv(u, k, frequency_keep=keep), want) <= 6e-7
     kept = omniconv.KernelSpectrum(k, length=length, frequency_keep=keep)
     assert error(omniconv.fft_conv(u, kept), want) <= 6e-7
@@ -193,3 +202,73 @@ def test_frequencies_that_are_dropped(length, taps, keep, isa):
 
     leaves = [torch.from_numpy(a).double().requires_grad_() for a in (u[:, :1, :20], k[:1, :9])]
     assert torch.autograd.gradcheck(lambda u, k: ot.fft_conv(u, k, frequency_keep=keep), leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_at_a_lower_rate(dtype, isa):
+    """Any length, any number of halvings, whether they save time or not."""
+    for length, taps, keep, halvings in (
+        (1, 1, 0.2, 1), (7, 7, 0.1, 1), (301, 301, 0.25, 1), (300, 600, 0.1, 2), (1000, 40, 0.02, 3),
+        (4097, 4097, 0.38 if dtype == "float32" else 0.3, 1), (2500, 2500, 0.12, 2),
+    ):  # fmt: skip
+        u, k = normal(2, 3, length, dtype=dtype), normal(3, taps, dtype=dtype, seed=1)
+        kernels = [a.astype(dtype) for a in lower_rate(k.astype("float64"), length, keep, dtype, halvings)]
+        samples = kernels[0].shape[-1]
+        plan = _core.FftConvPlan(dtype, "causal", length, samples, samples, "auto", halvings, keep)
+        got = np.full_like(u, np.nan)
+        plan.run(plan.transform(*kernels), u, got)
+        assert plan.algorithm == "fft" and plan.output_length == length
+        assert error(got, banded(u, k, keep)) <= bound(dtype, length), (length, halvings)
+        # U C D and its transpose
+        g, back = normal(2, 3, length, dtype=dtype, seed=2), np.full_like(u, np.nan)
+        plan.run(plan.transform(*kernels, adjoint=True), g, back)
+        ways = [np.vdot(a.astype("float64"), b.astype("float64")) for a, b in ((got, g), (u, back))]
+        assert abs(ways[0] - ways[1]) <= 1e-6 * np.linalg.norm(got) * np.linalg.norm(g)
+        with pytest.raises(NotImplementedError, match="halvings has no step back"):
+            plan.kernel_gradient(u, None, g, k, None)
+
+
+def test_few_frequencies_take_a_lower_rate(isa):
+    """Chosen by itself on long rows; with all that surrounds a convolution, and the same bits everywhere."""
+    length, keep = 20000, 0.06
+    u, pre, post = (normal(3, 4, length, seed=i) for i in range(3))
+    k, skip, bias = normal(4, length, seed=3), normal(4, seed=4), normal(4, seed=5)
+    kept = omniconv.KernelSpectrum(k, length=length, frequency_keep=keep)
+    assert kept.halvings >= 2 and kept.shape == k.shape
+    assert omniconv.KernelSpectrum(k[:, :9], length=100, frequency_keep=keep).halvings == 0
+    how = {"skip": skip, "bias": bias, "activation": "silu"}
+    v = u.astype("float64") * pre
+    s = banded(v, k, keep) + skip[:, None] * v + bias[:, None]
+    want = post * s / (1 + np.exp(-s))
+    got = omniconv.fft_conv(u, kept, pre_gate=pre, post_gate=post, **how)
+    assert error(got, want) <= 6e-7
+    assert np.array_equal(omniconv.fft_conv(u, k, frequency_keep=keep, pre_gate=pre, post_gate=post, **how), got)
+    sums = np.empty_like(u)
+    assert np.array_equal(omniconv.fft_conv(u, kept, pre_gate=pre, post_gate=post, sums=sums, **how), got)
+    assert error(sums, s) <= 6e-7
+    swapped = [np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (u, pre, post)]
+    blh = omniconv.fft_conv(swapped[0], kept, pre_gate=swapped[1], post_gate=swapped[2], layout="BLH", **how)
+    assert np.array_equal(blh.transpose(0, 2, 1), got)
+    wide = omniconv.KernelSpectrum(np.stack([k, 2 * k]), length=length, frequency_keep=keep)
+    both = omniconv.fft_conv(u[:1], wide)
+    assert np.array_equal(2 * both[:, 0], both[:, 1]) and np.array_equal(both[:, 0], omniconv.fft_conv(u[:1], kept))
+    loud = u.copy()
+    loud[0, 0, 7] = np.nan
+    rest = omniconv.fft_conv(loud, kept)
+    assert np.isnan(rest[0, 0]).any()
+    assert np.array_equal(rest.reshape(12, -1)[1:], omniconv.fft_conv(u, kept).reshape(12, -1)[1:])
+    again = pickle.loads(pickle.dumps(kept))
+    assert again.halvings == kept.halvings and np.array_equal(omniconv.fft_conv(u, again), omniconv.fft_conv(u, kept))
+    # Gradients are those of the kernel without its high frequencies, at the full rate.
+    grads = omniconv.fft_conv_grad(post, u, kept, wrt=("u",))
+    assert error(grads.u[..., ::-1], banded(post[..., ::-1], k, keep)) <= 6e-7
+
+
+def test_one_long_row_at_a_lower_rate_by_two_threads(isa):
+    u, k = normal(1, 1, 150_000), normal(1, 150_000, seed=1)
+    kept = omniconv.KernelSpectrum(k, length=150_000, frequency_keep=0.1)
+    found = []
+    for threads in (1, 2):
+        omniconv.set_num_threads(threads)
+        found.append(omniconv.fft_conv(u, kept))
+    assert kept.halvings >= 2 and np.array_equal(*found) and error(found[0], banded(u, k, 0.1)) <= 6e-7

@@ -165,6 +165,11 @@ TEST(FftPlan, ErrorsNameTheArgument) {
   EXPECT_NE(plan({.length = 5, .taps = 5, .algorithm = "ftt"}).find("algorithm is 'ftt'"), std::string::npos);
   EXPECT_NE(plan({.length = 1 << 20, .taps = 1 << 20, .algorithm = "overlap_save"}).find("too many for a block"),
             std::string::npos);
+  EXPECT_NE(plan({.length = 99, .taps = 99, .halvings = 2, .keep = 0.3}).find("halvings is 2"), std::string::npos);
+  EXPECT_NE(plan({.length = 99, .taps = 99, .halvings = 1 << 30, .keep = 1e-9}).find("halvings is"), std::string::npos);
+  EXPECT_NE(plan({.length = 99, .taps = 99, .halvings = 1, .keep = 0.2}).find("as many taps"), std::string::npos);
+  EXPECT_NE(plan({.length = 0, .taps = 9, .reverse_taps = 9, .halvings = 1, .keep = 0.2}).find("halvings is"),
+            std::string::npos);
   EXPECT_NE(message_of([] { parse_fft_mode("casual"); }).find("mode is 'casual'"), std::string::npos);
 
   std::vector<float> x(64);

@@ -66,6 +66,17 @@ TEST(Allocations, OfARun) {
     plan.run(spectrum, o, memory.data(), memory.size());
     EXPECT_EQ(allocations, before) << algorithm;
   }
+  FftConvDesc desc{.length = length, .halvings = 2, .keep = 0.1};
+  desc.taps = desc.reverse_taps = fft_lower_rate_length(desc.dtype, length, desc.keep, desc.halvings);
+  const FftConvPlan plan(desc);
+  const TensorView lags(k.data(), {2, desc.taps});
+  const FftSpectrum spectrum = plan.transform(lags, lags);
+  const AlignedBuffer memory(plan.workspace_bytes());
+  const FftConvOperands o{.u = TensorView(u.data(), {2, 2, length}), .out = TensorView(y.data(), {2, 2, length})};
+  plan.run(spectrum, o, memory.data(), memory.size());
+  const int64_t before = allocations;
+  plan.run(spectrum, o, memory.data(), memory.size());
+  EXPECT_EQ(allocations, before);
 }
 
 }  // namespace

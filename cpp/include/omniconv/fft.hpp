@@ -33,7 +33,22 @@ struct FftConvDesc {
   // "direct": sums of products, for up to 1024 taps. "fft": one transform per row. "overlap_save": transforms of a
   // size that fits a cache, whatever L. "reference".
   std::string algorithm = "auto";
+  // Rows go down to one sample in 2^halvings and up again by half-band filters that let pass what lies below `keep`
+  // times the highest frequency. Of mode causal, algorithm "fft", without a step back; taps and reverse_taps are then
+  // both fft_lower_rate_length(), lag i of the kernels i samples of the lower rate.
+  int halvings = 0;
+  double keep = 1;
 };
+
+// Halvings that take the least time for kernels without the frequencies above `keep` times the highest; 0 where none
+// saves any.
+OMNICONV_API int fft_halvings(DType dtype, int64_t length, double keep);
+
+// Samples of a row at the lower rate: those of u and what the filters reach beyond both ends.
+OMNICONV_API int64_t fft_lower_rate_length(DType dtype, int64_t length, double keep, int halvings);
+
+// The filter of one halving: its taps 1, 3, ... samples off the middle one, which is 1 / 2, on both sides.
+OMNICONV_API std::vector<double> fft_half_band_taps(DType dtype, double keep);
 
 // Outputs per row. Throws Error naming the argument when the description makes no sense.
 OMNICONV_API int64_t fft_conv_output_length(const FftConvDesc& desc);
