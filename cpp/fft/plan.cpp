@@ -92,7 +92,6 @@ int fft_halvings(DType dtype, int64_t length, double keep) {
 int64_t fft_lower_rate_length(DType dtype, int64_t length, double keep, int halvings) {
   return fft::rate_levels(dtype, length, keep, halvings).back().count();
 }
-std::vector<double> fft_half_band_taps(DType dtype, double keep) { return fft::half_band_taps(dtype, keep); }
 
 // ---- plans ---------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 // fft/rate.hpp -- rows at a lower rate: half-band filters down to it and up again
 //
 // A kernel without its high frequencies needs no transform of all samples. With D the filter that halves the rate and U
-// the one that doubles it, U C D has, below the frequency that is kept, the response of C times the square of the
-// filter's, which the maker of C divides out; above it nothing. What leaks is the filter's ripple: below the rounding
-// of T. U is the transpose of D but for a factor of two, so that the transpose of U C D is U C^T D.
+// the one that doubles it, U C D has the response of C below the frequency that is kept and none above: half-band
+// filters pass as well as they stop, here to about the rounding of T, so that nothing is left to make good. U is the
+// transpose of D but for a factor of two, so that the transpose of U C D is U C^T D.
 #pragma once
 
 #include <vector>

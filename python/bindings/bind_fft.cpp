@@ -169,14 +169,11 @@ void bind_fft(nb::module_& m) {
       },
       nb::arg("dtype"), nb::arg("length"), nb::arg("keep"));
   m.def(
-      "fft_lower_rate",
+      "fft_lower_rate_length",
       [](const std::string& dtype, int64_t length, double keep, int halvings) {
-        std::vector<std::vector<double>> taps;
-        for (int i = 0; i < halvings; ++i) taps.push_back(fft_half_band_taps(real_dtype(dtype), keep * (1 << i)));
-        return std::make_tuple(fft_lower_rate_length(real_dtype(dtype), length, keep, halvings), taps);
+        return fft_lower_rate_length(real_dtype(dtype), length, keep, halvings);
       },
-      nb::arg("dtype"), nb::arg("length"), nb::arg("keep"), nb::arg("halvings"),
-      "Samples of a row at the lower rate; the odd taps of each halving.");
+      nb::arg("dtype"), nb::arg("length"), nb::arg("keep"), nb::arg("halvings"));
   m.def(
       "fft_conv_epilogue_gradient",
       [](nb::handle s, nb::handle grad, nb::handle post_gate, nb::handle dpost_gate, nb::handle u, nb::handle pre_gate,

@@ -108,14 +108,8 @@ def lower_rate(k: Any, length: int, keep: float, dtype: str, halvings: int) -> t
     """(k, k_rev) between the filters of a plan with `halvings`: they do together what `low_passed` gives; float64."""
     import numpy as np
 
-    samples, filters = _core.fft_lower_rate(dtype, length, keep, halvings)
-    bins = int(keep * length) + 1
-    spectrum = np.fft.rfft(k, n=2 * length)[..., :bins]
-    turns = np.arange(bins) / (2 * length)
-    for taps in filters:  # each is passed on the way down and on the way up
-        odd = 2 * np.arange(len(taps)) + 1
-        spectrum = spectrum / (0.5 + 2 * np.cos(2 * np.pi * turns[:, None] * odd) @ np.array(taps)) ** 2
-        turns = 2 * turns
+    samples = _core.fft_lower_rate_length(dtype, length, keep, halvings)
+    spectrum = np.fft.rfft(k, n=2 * length)[..., : int(keep * length) + 1]
     period = 2 * length >> halvings
     lags = np.fft.irfft(spectrum, n=period)[..., np.arange(1 - samples, samples) % period]
     back = lags[..., samples - 1 :: -1].copy()

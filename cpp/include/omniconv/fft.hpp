@@ -47,9 +47,6 @@ OMNICONV_API int fft_halvings(DType dtype, int64_t length, double keep);
 // Samples of a row at the lower rate: those of u and what the filters reach beyond both ends.
 OMNICONV_API int64_t fft_lower_rate_length(DType dtype, int64_t length, double keep, int halvings);
 
-// The filter of one halving: its taps 1, 3, ... samples off the middle one, which is 1 / 2, on both sides.
-OMNICONV_API std::vector<double> fft_half_band_taps(DType dtype, double keep);
-
 // Outputs per row. Throws Error naming the argument when the description makes no sense.
 OMNICONV_API int64_t fft_conv_output_length(const FftConvDesc& desc);
 
