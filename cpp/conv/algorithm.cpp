@@ -31,6 +31,14 @@ const Kernels& kernels() {
   }
 }
 
+void pack_for(const Algorithm* a, bool panels, const Problem& p, const Kernels& kernels, const float* weight,
+              const WeightView& view, float* packed) {
+  float* const extra = packed + packed_floats_aligned(kernels, p);
+  if (panels || !a || !a->pack_own) pack_weights(kernels, p, weight, view, packed);
+  if (a && a->pack_extra) a->pack_extra(p, kernels, packed, extra);
+  if (a && a->pack_own) a->pack_own(p, kernels, weight, view, extra);
+}
+
 double multiply_cycles(const Problem& p, Target target) {
   const Panels panels(p.co, target.kernels);
   const double lanes = double(panels.size(1));

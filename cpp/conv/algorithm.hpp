@@ -57,11 +57,18 @@ struct Algorithm {
   // Weights in a form of the algorithm's own, made from the panels and kept behind them.
   size_t (*extra_floats)(const Problem&, const Kernels&) = nullptr;
   void (*pack_extra)(const Problem&, const Kernels&, const float* packed, float* extra) = nullptr;
-  double (*pack_cost)(const Problem&, Target) = nullptr;  // predicted cycles of pack_extra, where they matter
+  double (*pack_cost)(const Problem&, Target) = nullptr;  // predicted cycles of either, where they matter
   bool needs_split = false;                               // runs only where Kernels::split is there
   bool own_bits = false;  // results differ in their last bits from those of the others, which are all the same
   const WeightGradient* grad_weight = nullptr;
+  // pack_extra from the weights as they are given, for an algorithm that reads no panels.
+  void (*pack_own)(const Problem&, const Kernels&, const float* weight, const WeightView&, float* extra) = nullptr;
+  bool keeps_weights() const { return pack_extra || pack_own; }
 };
+
+// Weights for `a`: panels, unless it reads none and `panels` does not ask for them, and behind them its own form.
+void pack_for(const Algorithm* a, bool panels, const Problem& p, const Kernels& kernels, const float* weight,
+              const WeightView& view, float* packed);
 
 extern const WeightGradient kIm2winGradWeight, kPlanarGradWeight, kPointwiseGradWeight;
 

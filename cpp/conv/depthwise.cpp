@@ -1,9 +1,10 @@
 // conv/depthwise.cpp -- one input and one output channel per group, channels last: lanes are channels
 //
-// A chunk of channels of a block of rows is copied to a strip where borders are written out: one load and store per
-// element beside the k multiply-adds. A tile is 6 pixels x 2 vectors of channels (AVX2), every tap a vector of weights.
+// Tiles go down the axis whose taps come one after the other in a sum: the height, or the width for kernels one row
+// high. They read vectors of x through pointers to its rows. Where x is not aligned to vectors they would take twice as
+// long, so the input under a block of output rows is then copied to a strip that stays in L2, borders written out:
+// whole rows with all their channels, a stream that the processor fetches ahead.
 #include <algorithm>
-#include <cstring>
 
 #include "conv/im2win_rows.hpp"
 #include "conv/planar.hpp"
@@ -12,62 +13,138 @@
 namespace omniconv::conv {
 namespace {
 
-// Channels: two lines of a pixel. With four a tile of two AVX-512 vectors would find its strip in half of the sets of
-// L1: 7x7 on 56x56x96 took 0.95 ms instead of 0.71 with one thread of a Skylake server.
-constexpr int64_t kChunk = 32;
-constexpr size_t kBudget = size_t{128} << 10;  // of a strip
-constexpr size_t kLimit = size_t{1} << 21;
-constexpr int kVectors = 2;
+constexpr int64_t kLine = 16;                  // floats
+constexpr int64_t kFewChannels = 32;           // a strip is cut into no fewer
+constexpr size_t kBudget = size_t{384} << 10;  // of a strip, to stay in L2
+// Of what the tiles of one pixel read. Where L1 would hold a tenth of it, all channels at once are still faster: whole
+// rows are streams that the processor fetches ahead (3x3 on 14x14x576, in a ring of three versions: 1.95 ms with
+// 20 KiB, 1.58 with 40, 1.41 with no limit).
+constexpr size_t kWindowBudget = size_t{128} << 10;
+constexpr size_t kSumsBudget = size_t{16} << 10;
+constexpr size_t kLimit = size_t{1} << 22;
+constexpr int64_t kTallest = 14;  // tile
 
-// All groups as channels of one, over the input of `outputs` rows.
-Problem chunk_of(const Problem& p, int64_t channels) {
+int64_t align_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
+
+// An axis as one window over all that `outputs` outputs read.
+Axis window_of(const Axis& a, int64_t outputs) { return {a.in, (outputs - 1) * a.stride + a.window(), 1, 1, 1, a.lo}; }
+
+// The processor follows some 32 streams: the rows that a tile reads and those that it writes.
+int64_t most_outputs(const Axis& along, const Kernels& k) {
+  return std::max<int64_t>(k.depthwise.rows[0] / along.stride, 4);
+}
+
+// The form of a tile that loads least.
+int taps_form(const Axis& axis, int64_t rows) {
+  if (axis.dilation != 1 || axis.stride > 2) return 0;
+  const auto loads = [&](int form) {
+    const int64_t taps = kDepthwiseTaps[form], whole = axis.taps / taps;
+    return whole * ((rows - 1) * (taps == 1 ? 1 : axis.stride) + 2 * taps) + (axis.taps - whole * taps) * (rows + 1);
+  };
+  int best = 0;
+  for (int form = 1; form < kDepthwiseTapForms; ++form)
+    if (loads(form) < loads(best)) best = form;
+  return best;
+}
+
+// How the outputs are cut into blocks of rows, tiles along one axis, and chunks of channels.
+struct Cut {
+  int along;  // axis of a tile
+  Cuts tiles;
+  Cuts units;  // of rows: those of a tile, or single ones
+  int64_t chunk, chunks, pixel;
+  int64_t together, blocks;  // units
+  Cut(const Problem& p, Target t)
+      : along(p.axis[0].taps == 1 && p.axis[1].taps == 1 ? 2 : 1),
+        tiles(p.axis[along].out, most_outputs(p.axis[along], t.kernels)),
+        units(along == 1 ? tiles : Cuts(p.axis[1].out, 1)) {
+    const int64_t lines = ceil_div(p.groups, kFewChannels), slices = p.batch * p.axis[0].out;
+    const auto set_chunk = [&](int64_t count) {
+      chunk = ceil_div(lines, count) * kFewChannels;
+      chunks = ceil_div(p.groups, chunk);
+      chunk = std::min(chunk, p.groups);
+      pixel = align_up(chunk, kLine);
+    };
+    together = 1;
+    set_chunk(1);
+    if (const size_t bytes = strip_bytes(p); bytes > kBudget)
+      set_chunk(std::min<int64_t>(ceil_div(int64_t(bytes), int64_t(kBudget)), lines));
+    const int64_t wanted = 4 * t.threads;
+    if (slices * units.count * chunks < wanted)
+      set_chunk(std::min(ceil_div(wanted, std::max<int64_t>(slices * units.count, 1)), lines));
+    together = std::max<int64_t>(units.count / ceil_div(wanted, std::max<int64_t>(slices * chunks, 1)), 1);
+    while (together > 1 && strip_bytes(p) > kBudget) --together;
+    blocks = ceil_div(units.count, together);
+    together = ceil_div(units.count, blocks);
+    blocks = ceil_div(units.count, together);
+  }
+  int64_t rows() const { return together * units.size(0); }
+  int64_t rows_in(const Problem& p) const { return window_of(p.axis[1], rows()).out; }
+  // 3 lines modulo 8: rows under each other are then spread over the sets of L1, whatever the channels.
+  int64_t line(const Problem& p) const {
+    const int64_t lines = window_of(p.axis[2], p.axis[2].out).out * pixel / kLine;
+    return (lines + (11 - lines % 8) % 8) * kLine;
+  }
+  size_t strip_bytes(const Problem& p) const { return size_t(p.axis[0].taps * rows_in(p) * line(p)) * sizeof(float); }
+};
+
+// As one group: a panel of one vector of channels after the other.
+Problem channels_of_one_group(const Problem& p) {
   Problem q = p;
   q.groups = 1;
-  q.ci = channels;
-  for (int i : {1, 2}) {
-    const Axis& a = p.axis[i];
-    q.axis[i] = {a.in, (a.out - 1) * a.stride + a.window(), 1, 1, 1, a.lo};
-  }
+  q.co = p.groups;
   return q;
 }
 
-struct Cut {
-  int64_t chunks, rows, blocks;  // output rows together
-  explicit Cut(const Problem& p) {
-    chunks = ceil_div(p.groups, kChunk);
-    const int64_t fit = int64_t(kBudget / line_bytes(p)) - p.axis[1].window();
-    rows = std::clamp<int64_t>(fit / p.axis[1].stride + 1, 1, p.axis[1].out);
-    rows = ceil_div(p.axis[1].out, ceil_div(p.axis[1].out, rows));
-    blocks = ceil_div(p.axis[1].out, rows);
-  }
-  static int64_t line_bytes(const Problem& p) {
-    return ((p.axis[2].out - 1) * p.axis[2].stride + p.axis[2].window()) * p.axis[0].taps * std::min(kChunk, p.groups) *
-           int64_t(sizeof(float));
-  }
-};
+Kernels narrow_panels(const Kernels& k) {
+  Kernels narrow = k;
+  narrow.tile_vectors = 1;
+  return narrow;
+}
 
 struct Memory {
-  float *strip, *sums;
-  int64_t* offsets;
-  WindowRows::Copy<float>* copies;
-  size_t bytes;
-  Memory(const Problem& p, const Kernels& k, char* at) {
-    const Cut cut(p);
-    const Problem q = chunk_of(p, std::min(kChunk, p.groups));
-    const WindowRows strips(q, false);
-    const int64_t rows_in = (cut.rows - 1) * p.axis[1].stride + p.axis[1].window();
+  // Of all workers.
+  float* zeros;
+  const float** outside;
+  int64_t* columns;
+  char* workers;
+  int64_t plane_rows;
+  size_t shared, each;  // bytes
+  struct Worker {
+    float *strip, *sums;
+    const float** rows;
+    WindowRows::Copy<float>* copies;
+  };
+
+  Memory(const Problem& p, const Cut& cut, char* at) {
     char* const base = at;
-    take(at, strip, rows_in * strips.row_floats(q.axis[2].out) + kVectors * k.lanes);
-    take(at, sums, cut.rows * p.axis[2].out * kVectors * k.lanes);
-    take(at, offsets, p.k());
-    char* scratch;
-    take(at, scratch, strips.copy_bytes(rows_in));
-    copies = reinterpret_cast<WindowRows::Copy<float>*>(scratch);
-    bytes = size_t(at - base);
+    const Axis& along = p.axis[cut.along];
+    plane_rows = (cut.along == 1 ? cut.rows_in(p) : window_of(along, along.out).out) + kBeyond * along.stride;
+    take(at, zeros, p.axis[2].in * p.groups);
+    take(at, outside, plane_rows);
+    take(at, columns, window_of(p.axis[3 - cut.along], p.axis[3 - cut.along].out).out);
+    workers = at;
+    shared = size_t(at - base);
+    Worker unused;
+    each = lay_out(p, cut, nullptr, unused);
+  }
+  Worker worker(const Problem& p, const Cut& cut, int i) const {
+    Worker w;
+    lay_out(p, cut, workers + i * each, w);
+    return w;
+  }
+
+ private:
+  static constexpr int64_t kBeyond = 3;  // outputs that a tile may be higher than what it is for
+  size_t lay_out(const Problem& p, const Cut& cut, char* at, Worker& w) const {
+    char* const base = at;
+    take(at, w.strip, cut.strip_bytes(p) / sizeof(float) + kLine);
+    take(at, w.sums, std::max<size_t>(kSumsBudget / sizeof(float), cut.tiles.size(0) * align_up(cut.chunk, kLine)));
+    take(at, w.rows, p.axis[0].taps * plane_rows);
+    take(at, w.copies, 1);
+    return size_t(at - base);
   }
 };
-
-int64_t padded_channels(const Problem& p, const Kernels& k) { return (ceil_div(p.groups, k.lanes) + 1) * k.lanes; }
 
 class Nest {
  public:
@@ -76,70 +153,142 @@ class Nest {
         p_(run.problem),
         m_(run.memory),
         k_(run.target.kernels),
-        cut_(p_),
+        cut_(p_, run.target),
+        along_(p_.axis[cut_.along]),
+        across_(p_.axis[3 - cut_.along]),
+        line_(cut_.line(p_)),
+        plane_(cut_.rows_in(p_) * line_),
         weights_(run.packed + packed_floats_aligned(k_, p_)),
-        bytes_(Memory(p_, k_, nullptr).bytes) {
+        memory_(p_, cut_, run.workspace),
+        form_(taps_form(along_, cut_.tiles.size(0))) {
     plain_ = !m_.bias && !m_.scale && !m_.residual && m_.activation == Activation::none && m_.ys.c == 1;
+    const auto whole = [&](int64_t floats) { return floats % k_.lanes == 0; };
+    direct_ = cut_.along == 1 && p_.mode == PaddingMode::zeros && m_.xs.c == 1 && m_.xs.axis[2] == p_.groups &&
+              reinterpret_cast<uintptr_t>(m_.x) % (k_.lanes * sizeof(float)) == 0 && whole(p_.groups) &&
+              whole(m_.xs.n) && whole(m_.xs.axis[0]) && whole(m_.xs.axis[1]);
+    if (direct_) {
+      std::fill_n(memory_.zeros, p_.axis[2].in * p_.groups, 0.0f);
+      std::fill_n(memory_.outside, memory_.plane_rows, memory_.zeros);
+    }
+    for (int64_t i = 0; i < window_of(across_, across_.out).out; ++i) {
+      const int64_t at = direct_ ? border(i - across_.lo, across_.in, p_.mode) : i;
+      memory_.columns[i] = at < 0 ? kOutsideInput : at * (direct_ ? p_.groups : cut_.along == 1 ? cut_.pixel : line_);
+    }
+    const Axis& deep = p_.axis[0];
+    args_.outside = memory_.outside;
+    args_.row_taps = along_.taps;
+    args_.plane_taps = deep.taps;
+    args_.column_taps = across_.taps;
+    args_.row_step = along_.dilation;
+    args_.plane_rows = memory_.plane_rows;
+    args_.column_step = across_.dilation;
+    args_.stride = along_.stride;
+    args_.chain = kSumBlock;
+    const int64_t window = window_of(along_, cut_.tiles.size(0)).out * across_.taps * deep.taps * k_.lanes;
+    vectors_ = std::clamp<int64_t>(int64_t(kWindowBudget / sizeof(float)) / window, 1, ceil_div(cut_.chunk, k_.lanes));
+    columns_ = std::max<int64_t>(int64_t(kSumsBudget / sizeof(float)) / (cut_.tiles.size(0) * vectors_ * k_.lanes), 1);
   }
 
   int64_t tasks() const { return p_.batch * p_.axis[0].out * cut_.blocks * cut_.chunks; }
 
   void task(int64_t task, int worker) const {
-    const Memory memory(p_, k_, run_.workspace + worker * bytes_);
-    const int64_t first_channel = task % cut_.chunks * kChunk, b = task / cut_.chunks;
-    const int64_t channels = std::min(kChunk, p_.groups - first_channel);
-    const int64_t first = b % cut_.blocks * cut_.rows, slice = b / cut_.blocks;
-    const int64_t outputs = std::min(cut_.rows, p_.axis[1].out - first);
-    const Problem q = chunk_of(p_, channels);
-    const WindowRows strips(q, false);
-    const int64_t line = strips.row_floats(q.axis[2].out),
-                  rows_in = (outputs - 1) * p_.axis[1].stride + p_.axis[1].window();
-    Operands from = m_;
-    from.x += first_channel * m_.xs.c;
-    strips.lay_out<float>({k_.pack, memory.strip, memory.copies}, from, 0,
-                          slice * q.axis[1].out + first * p_.axis[1].stride, rows_in, 0, q.axis[2].out);
-    set_offsets(line, strips.column_stride, channels, memory.offsets);
-    tiles(memory, {slice, first, outputs, first_channel, channels}, line, strips.column_stride);
+    const Memory::Worker memory = memory_.worker(p_, cut_, worker);
+    const int64_t b = task / cut_.chunks, slice = b / cut_.blocks;
+    Block block{slice / p_.axis[0].out, slice % p_.axis[0].out, 0, 0, task % cut_.chunks * cut_.chunk, 0};
+    block.channels = std::min(cut_.chunk, p_.groups - block.first_channel);
+    const int64_t begin = b % cut_.blocks * cut_.together, end = std::min(begin + cut_.together, cut_.units.count);
+    block.first = begin_of(cut_.units, begin);
+    block.rows = begin_of(cut_.units, end) - block.first;
+    if (direct_)
+      find_rows(block, memory.rows);
+    else
+      lay_out(block, memory);
+    if (cut_.along == 1)
+      for (int64_t t = begin; t < end; ++t)
+        tiles(memory, block, begin_of(cut_.units, t), cut_.units.size(t), p_.axis[2].out);
+    else
+      for (int64_t t = 0; t < cut_.tiles.count; ++t)
+        tiles(memory, block, begin_of(cut_.tiles, t), cut_.tiles.size(t), block.rows);
   }
 
  private:
-  void set_offsets(int64_t line, int64_t column, int64_t channels, int64_t* to) const {
-    const Axis &d = p_.axis[0], &h = p_.axis[1], &w = p_.axis[2];
-    for (int64_t kw = 0; kw < w.taps; ++kw)
-      for (int64_t kd = 0; kd < d.taps; ++kd)
-        for (int64_t kh = 0; kh < h.taps; ++kh)
-          *to++ = kh * h.dilation * line + kw * w.dilation * column + kd * channels;
-  }
-
-  struct Place {
-    int64_t slice, first, outputs, first_channel, channels;
+  struct Block {
+    int64_t n, od, first, rows, first_channel, channels;
   };
 
-  // Down the rows before across: a tile finds most of its input in L1, where the one above has left it.
-  void tiles(const Memory& memory, const Place& at, int64_t line, int64_t column) const {
-    const int64_t width = p_.axis[2].out, n = at.slice / p_.axis[0].out, od = at.slice % p_.axis[0].out;
-    float* const y = m_.y + n * m_.ys.n + od * m_.ys.axis[0] + at.first * m_.ys.axis[1];
-    PlanarArgs args{};
-    args.offsets = memory.offsets;
-    args.x_row = p_.axis[2].stride * column;
-    args.w_term = padded_channels(p_, k_);
-    args.c_row = plain_ ? m_.ys.axis[2] : kVectors * k_.lanes;
-    const int64_t c_line = plain_ ? m_.ys.axis[1] : width * args.c_row;
-    const Cuts vectors(ceil_div(at.channels, k_.lanes), kVectors);
-    for (int64_t i = 0, c = 0; i < vectors.count; c += vectors.size(i++) * k_.lanes) {
-      const int64_t v = vectors.size(i), channel = at.first_channel + c;
-      args.lanes = int(std::min(v * k_.lanes, at.channels - c));
-      args.w = weights_ + channel;
-      float* const to = plain_ ? y + channel : memory.sums;
-      const Cuts across(width, k_.planar.rows[v]);
-      for (int64_t t = 0, w = 0; t < across.count; w += across.size(t++))
-        for (int64_t r = 0; r < at.outputs; ++r) {
-          args.x = memory.strip + r * p_.axis[1].stride * line + w * args.x_row + c;
-          args.c = to + r * c_line + w * args.c_row;
-          planar_sums(k_, PlanarMode::lanes_are_channels, args, p_.k(), v, across.size(t));
+  static int64_t begin_of(const Cuts& cuts, int64_t i) { return i * cuts.each + std::min(i, cuts.more); }
+
+  void find_rows(const Block& b, const float** rows) const {
+    const Axis &deep = p_.axis[0], &high = p_.axis[1];
+    const int64_t rows_in = window_of(high, b.rows).out;
+    for (int64_t kd = 0; kd < deep.taps; ++kd, rows += memory_.plane_rows) {
+      const int64_t d = border(b.od * deep.stride + kd * deep.dilation - deep.lo, deep.in, p_.mode);
+      const float* x = m_.x + b.n * m_.xs.n + d * m_.xs.axis[0] + b.first_channel;
+      for (int64_t r = 0; r < memory_.plane_rows; ++r) {
+        const int64_t h = border(b.first * high.stride + r - high.lo, high.in, p_.mode);
+        rows[r] = d < 0 || h < 0 || r >= rows_in ? memory_.zeros : x + h * m_.xs.axis[1];
+      }
+    }
+  }
+
+  void lay_out(const Block& b, const Memory::Worker& memory) const {
+    Problem q = p_;
+    q.groups = 1;
+    q.ci = b.channels;
+    for (int i = 0; i < kAxes; ++i) q.axis[i] = window_of(p_.axis[i], p_.axis[i].out);
+    WindowRows strip(q, false);
+    strip.column_stride = cut_.pixel;
+    Operands from = m_;
+    from.x += b.first_channel * m_.xs.c;
+    const Axis& deep = p_.axis[0];
+    const int64_t rows_in = window_of(p_.axis[1], b.rows).out, step = cut_.along == 1 ? line_ : cut_.pixel;
+    const int64_t places = cut_.along == 1 ? rows_in : q.axis[2].out;
+    for (int64_t kd = 0; kd < deep.taps; ++kd) {
+      const int64_t plane = b.n * q.axis[0].out + b.od * deep.stride + kd * deep.dilation;
+      const int64_t first = plane * q.axis[1].out + b.first * p_.axis[1].stride;
+      float* to = memory.strip + kd * plane_;
+      for (int64_t r = 0; r < rows_in; ++r)
+        strip.lay_out<float>({k_.pack, to + r * line_, memory.copies}, from, 0, first + r, 1, 0, q.axis[2].out);
+      for (int64_t i = 0; i < memory_.plane_rows; ++i)
+        memory.rows[kd * memory_.plane_rows + i] = to + (i < places ? i * step : 0);
+    }
+  }
+
+  // The tiles of `outputs` outputs from `first` on, counted along the axis of the tiles, at `width` places across.
+  void tiles(const Memory::Worker& memory, const Block& b, int64_t first, int64_t outputs, int64_t width) const {
+    const bool down = cut_.along == 1;
+    int form = kDepthwiseRowForms - 1;
+    while (k_.depthwise.rows[form] < outputs) --form;
+    const DepthwiseTile tile = k_.depthwise.tile[form][form_][along_.stride == 2];
+    float* const y = m_.y + b.n * m_.ys.n + b.od * m_.ys.axis[0] + first * m_.ys.axis[cut_.along] +
+                     (down ? 0 : b.first * m_.ys.axis[1]);
+    const int64_t panel = vectors_ * k_.lanes, step = plain_ ? width : columns_;
+    const int64_t sums_row = panel * (down ? step : outputs);  // of [row of y][pixel of it][channel]
+    DepthwiseArgs args = args_;
+    args.outputs = outputs;
+    args.c_row = plain_ ? m_.ys.axis[cut_.along] : down ? sums_row : panel;
+    const int64_t c_step = plain_ ? m_.ys.axis[3 - cut_.along] : down ? panel : sums_row;
+    args.rows = memory.rows + (down ? first - b.first : first) * along_.stride;
+    for (int64_t c = 0; c < b.channels; c += panel) {
+      const int64_t channel = b.first_channel + c;
+      args.lanes = std::min(panel, b.channels - c);
+      args.w = weights_ + channel * p_.k();
+      for (int64_t done = 0; done < width; done += step) {
+        const int64_t some = std::min(step, width - done);
+        for (int64_t j = 0; j < some; ++j) {
+          args.x = c;
+          args.columns = memory_.columns + (done + j) * across_.stride;
+          args.c = (plain_ ? y + channel : memory.sums) + j * c_step;
+          tile(args);
         }
-      const int64_t pixel = (at.slice * p_.axis[1].out + at.first) * width;
-      if (!plain_) finish_block(k_, p_, m_, pixel, at.outputs * width, channel, args.lanes, to, args.c_row);
+        if (plain_) continue;
+        const int64_t row = down ? first : b.first + done, pixel = down ? done : first;
+        const int64_t count = down ? outputs : some, pixels = down ? some : outputs;
+        const int64_t slice = b.n * p_.axis[0].out + b.od;
+        for (int64_t i = 0; i < count; ++i)
+          finish_block(k_, p_, m_, (slice * p_.axis[1].out + row + i) * p_.axis[2].out + pixel, pixels, channel,
+                       args.lanes, memory.sums + i * sums_row, panel);
+      }
     }
   }
 
@@ -148,42 +297,50 @@ class Nest {
   const Operands& m_;
   const Kernels& k_;
   Cut cut_;
+  const Axis &along_, &across_;
+  int64_t line_, plane_;
   const float* weights_;
-  size_t bytes_;
-  bool plain_ = false;
+  Memory memory_;
+  int form_;
+  int64_t vectors_, columns_;  // of tiles that are summed before they are finished
+  DepthwiseArgs args_{};
+  bool plain_ = false, direct_ = false;
 };
 
 std::string decline(const Problem& p, Layout layout) {
   if (p.ci != 1 || p.co != 1) return "a group has more than one input or output channel";
   if (!layout.channels_contiguous && p.groups > 1) return "the channels of x are not contiguous (NHWC)";
-  const double bytes = double(Cut::line_bytes(p)) * double(p.axis[1].window());
-  if (bytes > double(kLimit))
-    return "the rows under one row of output take " + std::to_string(int64_t(bytes)) + " bytes";
+  const Axis &h = p.axis[1], &w = p.axis[2];
+  const double bytes = double(p.axis[0].taps * (kTallest * h.stride + h.window())) * double(window_of(w, w.out).out) *
+                       double(std::min(p.groups, kFewChannels)) * sizeof(float);
+  if (bytes > double(kLimit)) return "the rows under a tile take " + std::to_string(int64_t(bytes)) + " bytes";
   return "";
 }
 
-size_t workspace(const Problem& p, Target t) { return t.threads * Memory(p, t.kernels, nullptr).bytes; }
+size_t workspace(const Problem& p, Target t) {
+  const Memory memory(p, Cut(p, t), nullptr);
+  return memory.shared + t.threads * memory.each;
+}
 
 // As planar's, with lanes that are channels.
 double cost(const Problem& p, Layout, Target t) {
   const Kernels& k = t.kernels;
-  const Cut cut(p);
+  const Cut cut(p, t);
   const double pixels = double(p.pixels()), vectors = double(ceil_div(p.groups, k.lanes));
-  const double rows_in = double((cut.rows - 1) * p.axis[1].stride + p.axis[1].window()) / double(cut.rows);
-  const double strip = double(p.rows()) * rows_in * double(Cut::line_bytes(p)) / sizeof(float) * double(cut.chunks);
+  const double strip =
+      double(p.batch * p.axis[0].out * cut.blocks * cut.chunks) * double(cut.strip_bytes(p)) / sizeof(float);
   return (pixels * vectors * (double(p.k()) * 2 * k.lanes / k.peak + 6) + strip * 0.25) / t.threads;
 }
 
-// [k][channels]
-size_t extra_floats(const Problem& p, const Kernels& k) { return size_t(p.k()) * padded_channels(p, k); }
+// [vector][k][lanes]
+size_t extra_floats(const Problem& p, const Kernels& k) {
+  return packed_floats(narrow_panels(k), channels_of_one_group(p));
+}
 
-void pack_extra(const Problem& p, const Kernels& k, const float* packed, float* extra) {
-  const Panels panels(p.co, k);
-  const int64_t channels = padded_channels(p, k);
-  std::fill_n(extra, extra_floats(p, k), 0.0f);
-  for (int64_t g = 0; g < p.groups; ++g)
-    for (int64_t i = 0; i < p.k(); ++i)
-      extra[i * channels + g] = packed[g * panels.size(p.k()) + i * panels.lanes_of(0)];
+void pack_own(const Problem& p, const Kernels& k, const float* weight, const WeightView& view, float* to) {
+  WeightView v = view;
+  v.co = view.group;
+  pack_weights(narrow_panels(k), channels_of_one_group(p), weight, v, to);
 }
 
 void run(const Run& r) {
@@ -194,6 +351,14 @@ void run(const Run& r) {
 }  // namespace
 
 const Algorithm kDepthwise = {
-    "depthwise", "one channel per group, lanes are channels", decline, workspace, cost, run, extra_floats, pack_extra};
+    .name = "depthwise",
+    .summary = "one channel per group, lanes are channels",
+    .decline = decline,
+    .workspace = workspace,
+    .cost = cost,
+    .run = run,
+    .extra_floats = extra_floats,
+    .pack_own = pack_own,
+};
 
 }  // namespace omniconv::conv

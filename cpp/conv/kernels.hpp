@@ -82,10 +82,9 @@ struct FinishArgs {
 
 // Sums of shifted input: c[i, l] (+)= sum_k of one of these, l < lanes.
 enum class PlanarMode {
-  rows_are_channels,   // w_k[i] x[offsets[k] + l]
-  rows_are_rows,       // w_k[0] x[offsets[k] + i * x_row + l]
-  lanes_are_channels,  // w_k[l] x[offsets[k] + i * x_row + l]
-  rows_slide,  // rows_are_rows where `slide` terms in a row are x_row apart: each row of x is read once for them
+  rows_are_channels,  // w_k[i] x[offsets[k] + l]
+  rows_are_rows,      // w_k[0] x[offsets[k] + i * x_row + l]
+  rows_slide,         // rows_are_rows where `slide` terms in a row are x_row apart: each row of x is read once for them
 };
 // x and w may be read up to a vector past the last lane.
 struct PlanarArgs {
@@ -140,7 +139,7 @@ inline constexpr int kMaxPlanarTaps = 12;
 
 struct PlanarKernels {
   int rows[kMaxPlanarVectors + 1];                                                // largest tile of so many vectors
-  void (*tile[4][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
+  void (*tile[3][kMaxPlanarVectors + 1][kMaxPlanarRows + 1])(const PlanarArgs&);  // [mode][vectors][rows]
   // rows_slide for kernels of 3 rows and one channel, by [vectors][rows]; add is false. Rows from least_3 to rows_3, so
   // that any number of rows from least_3 on can be cut into tiles.
   int least_3[kMaxPlanarVectors + 1], rows_3[kMaxPlanarVectors + 1];
@@ -148,6 +147,34 @@ struct PlanarKernels {
   void (*outer[kMaxPlanarTaps + 1][kMaxPlanarTaps + 1])(const PlanarOuterArgs&);  // [taps_h][taps_w], product <= 12
   void (*finish)(const PlanarFinishArgs&);
   void (*lines)(const PlanarLinesArgs&);
+};
+
+// c[i, l] = sum_k w_k[l] x_k,i[l] over column, plane and row taps, the row innermost, for outputs i one below the other
+// and `vectors` vectors of channels side by side: rows[i * stride + row tap] + columns[column tap] + x is x_k,i. w may
+// be read up to the end of the last vector, x for all rows of the tile, be there so many outputs or not.
+inline constexpr int64_t kOutsideInput = INT64_MIN;
+struct DepthwiseArgs {
+  const float* const* rows;     // of a plane; the next one plane_rows further
+  int64_t x;                    // first channel, from the pointers on
+  const int64_t* columns;       // kOutsideInput: x is zero
+  const float* const* outside;  // what takes the place of rows then
+  int64_t row_taps, plane_taps, column_taps;
+  int64_t row_step, plane_rows, column_step;  // from tap to tap
+  int64_t stride;                             // rows from output to output
+  const float* w;                             // [vector][k][lanes]
+  int64_t chain;                              // sums are cut after so many terms
+  float* c;
+  int64_t c_row, outputs, lanes;  // of all vectors
+};
+
+using DepthwiseTile = void (*)(const DepthwiseArgs&);
+inline constexpr int kDepthwiseTaps[] = {1, 3, 5, 7};  // rows that share what is read of x
+inline constexpr int kDepthwiseTapForms = 4, kDepthwiseRowForms = 4;
+
+struct DepthwiseKernels {
+  int rows[kDepthwiseRowForms];  // outputs of a tile, the largest first
+  // [rows][taps][stride - 1]; those of one tap go with every stride and row_step, the others with row_step 1.
+  DepthwiseTile tile[kDepthwiseRowForms][kDepthwiseTapForms][2];
 };
 
 // Two rows of output of winograd_2x1: with chain_s[i, l] = sum_k w_sk[i] x[s * slot_step + offsets[k] + l] over `count`
@@ -215,6 +242,7 @@ struct Kernels {
   const SplitKernels* split;  // null where the ISA has no matrix unit
   WinogradKernels winograd[kWinogradCount];
   PlanarKernels planar;
+  DepthwiseKernels depthwise;
   RowPairKernels row_pair;
 };
 

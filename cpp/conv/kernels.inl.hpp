@@ -1,6 +1,7 @@
 // conv/kernels.inl.hpp -- fills the kernel table of one ISA; included once by each conv_<isa>.cpp
 #pragma once
 
+#include "conv/depthwise.inl.hpp"
 #include "conv/finish.inl.hpp"
 #include "conv/kernels.hpp"
 #include "conv/pack.inl.hpp"
@@ -35,6 +36,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   k.peak = flops_per_cycle;
   fill_winograd<0>(k.winograd);
   k.planar = planar_kernels();
+  k.depthwise = depthwise_kernels();
   k.row_pair = row_pair_kernels();
   return k;
 }

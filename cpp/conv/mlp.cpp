@@ -128,9 +128,8 @@ First make_first(const conv::Kernels& kernels, const ConvDesc& desc, const MlpWe
   const size_t extra = f.algorithm->extra_floats ? f.algorithm->extra_floats(f.problem, kernels) : 0;
   f.weights = AlignedBuffer((panels + extra) * sizeof(float));
   auto* to = static_cast<float*>(f.weights.data());
-  pack_weights(kernels, f.problem, static_cast<const float*>(w.conv.data),
-               weight_view(desc, work, work.phases[0], w.conv), to);
-  if (extra) f.algorithm->pack_extra(f.problem, kernels, to, to + panels);
+  pack_for(f.algorithm, false, f.problem, kernels, static_cast<const float*>(w.conv.data),
+           weight_view(desc, work, work.phases[0], w.conv), to);
   f.bias = copy_of(w.conv_bias);
   f.scale = copy_of(w.conv_scale);
   return f;
@@ -246,6 +245,7 @@ struct MlpPlan::Impl {
 
   int64_t tile_pixels(int threads) const;
   Memory memory(int64_t tile, char* at) const;
+  size_t worker_bytes(int64_t tile) const;
   void input(const Call& c, const Memory& m, int64_t pixel, int64_t count) const;
   void products(const Call& c, const Memory& m, int64_t pixel, int64_t count) const;
   void run(const Call& c, int64_t tile, int threads, char* workspace) const;
@@ -272,13 +272,19 @@ MlpPlan::Impl::Memory MlpPlan::Impl::memory(int64_t tile, char* at) const {
   take(at, m.out, size_t(Panels(desc.channels, kernels).size(tile)));
   take(at, m.rows, size_t(tile));
   take(at, m.hidden_rows, size_t(tile));
-  if (first) {
-    int64_t from;
-    const int64_t rows = std::min(first->rows(tile), first->problem.axis[1].out);
-    take(at, m.first, first->algorithm->workspace(first->part(0, rows, &from), {kernels, 1}));
-  }
+  m.first = at;
   m.bytes = size_t(at - base);
   return m;
+}
+
+size_t MlpPlan::Impl::worker_bytes(int64_t tile) const {
+  size_t most = 0;  // of parts of an image: fewer rows may take more, where they are cut otherwise
+  if (first)
+    for (int64_t rows = std::min(first->rows(tile), first->problem.axis[1].out); rows > 0; --rows) {
+      int64_t from;
+      most = std::max(most, first->algorithm->workspace(first->part(0, rows, &from), {kernels, 1}));
+    }
+  return memory(tile, nullptr).bytes + align64(most);
 }
 
 // m.rows: where the first product finds each pixel.
@@ -362,7 +368,7 @@ void MlpPlan::Impl::products(const Call& c, const Memory& m, int64_t pixel, int6
 }
 
 void MlpPlan::Impl::run(const Call& c, int64_t tile, int threads, char* workspace) const {
-  const size_t each = memory(tile, nullptr).bytes;
+  const size_t each = worker_bytes(tile);
   const int64_t all = pixels();
   parallel_for(ceil_div(all, tile), threads, [&](int64_t task, int worker) {
     const Memory m = memory(tile, workspace + worker * each);
@@ -399,7 +405,7 @@ void MlpPlan::run(const TensorView& x, const TensorView& residual, const TensorV
   c.y = static_cast<float*>(out.data);
   const int threads = num_threads();
   const int64_t tile = s.tile_pixels(threads);
-  const ScopedWorkspace scratch(size_t(threads) * s.memory(tile, nullptr).bytes);
+  const ScopedWorkspace scratch(size_t(threads) * s.worker_bytes(tile));
   s.run(c, tile, threads, static_cast<char*>(scratch.data()));
 }
 
@@ -409,7 +415,7 @@ std::vector<int64_t> MlpPlan::output_shape() const { return impl_->y_shape; }
 size_t MlpPlan::workspace_bytes() const {
   if (impl_->desc.dtype == DType::float64) return 0;
   const int threads = num_threads();
-  return size_t(threads) * impl_->memory(impl_->tile_pixels(threads), nullptr).bytes;
+  return size_t(threads) * impl_->worker_bytes(impl_->tile_pixels(threads));
 }
 
 size_t MlpPlan::packed_bytes() const {

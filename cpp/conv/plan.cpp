@@ -280,7 +280,7 @@ struct ConvPlan::Impl {
   // The one of the two that keeps weights of its own; there is but one such algorithm.
   const Algorithm* with_extra() const {
     for (int last = 0; last < 2; ++last)
-      if (chosen[last] && chosen[last]->pack_extra && declined[last].empty()) return chosen[last];
+      if (chosen[last] && chosen[last]->keeps_weights() && declined[last].empty()) return chosen[last];
     return nullptr;
   }
 
@@ -305,16 +305,11 @@ struct ConvPlan::Impl {
            most;
   }
 
-  // `own`: the algorithm that wants its own form too, if any.
-  void pack_into(const TensorView& w, float* to, const Algorithm* own) const {
-    for (size_t i = 0; i < work.phases.size(); ++i) {
-      const Phase& phase = work.phases[i];
-      conv::pack_weights(kernels, phase.problem, static_cast<const float*>(w.data),
-                         conv::weight_view(desc, work, phase, w), to + packed_at[i]);
-      float* panels = to + packed_at[i];
-      if (own && own->pack_extra)
-        own->pack_extra(phase.problem, kernels, panels, panels + conv::packed_floats_aligned(kernels, phase.problem));
-    }
+  // `own`: the algorithm that wants its own form, if any; `alone`: no other will run.
+  void pack_into(const TensorView& w, float* to, const Algorithm* own, bool alone) const {
+    for (size_t i = 0; i < work.phases.size(); ++i)
+      conv::pack_for(own, !alone, work.phases[i].problem, kernels, static_cast<const float*>(w.data),
+                     conv::weight_view(desc, work, work.phases[i], w), to + packed_at[i]);
   }
 
   template <class T>
@@ -397,7 +392,7 @@ void ConvPlan::Impl::run_float32(const Algorithm& a, const ConvOperands& o, Oper
   if (!weights) {
     auto* room = reinterpret_cast<float*>(workspace);
     workspace += packed_floats * sizeof(float);
-    pack_into(o.b, room, &a);
+    pack_into(o.b, room, &a, true);
     weights = room;
   }
   if (!work.folded) return run_phases(a, m, weights, workspace, threads);
@@ -495,7 +490,7 @@ void ConvPlan::pack(const TensorView& weight, void* stream) {
     s.reference_weight = std::make_shared<const std::vector<char>>(conv::dense_copy(weight));
   if (s.packed_floats == 0) return;
   auto packed = std::make_shared<AlignedBuffer>(s.packed_floats * sizeof(float));
-  s.pack_into(weight, static_cast<float*>(packed->data()), s.with_extra());
+  s.pack_into(weight, static_cast<float*>(packed->data()), s.with_extra(), s.chosen[0] == s.chosen[1]);
   s.packed = std::move(packed);
 }
 

@@ -1,8 +1,8 @@
 // conv/planar.inl.hpp -- register tiles that read the input as it lies, shifted by the taps
 //
-// Computes acc[i][lane] = sum_k w_k x[offset_k + lane] in one of three ways: rows are output channels over one row of
+// Computes acc[i][lane] = sum_k w_k x[offset_k + lane] in one of two ways: rows are output channels over one row of
 // pixels (lanes); rows are rows of pixels under one set of weights (depthwise, NCHW; planar_slide where the rows of x
-// that they need overlap); rows are pixels and lanes their channels, each with weights of its own (depthwise, NHWC).
+// that they need overlap).
 // Registers, AVX2: 4 x 3 accumulators, 3 of x, 1 broadcast of w; per term 3 + 4 loads feed 12 multiply-adds (6 cycles),
 // or 1 + 12 where rows have x of their own (6.5 cycles, for x is then a memory operand). AVX-512: 8 x 3, likewise. Rows
 // of pixels are read unaligned: a load that crosses a line takes two cycles. Every accumulator is one chain in the
@@ -69,11 +69,9 @@ static void planar_tile(const PlanarArgs& args) {
   for (int64_t k = 0; k < args.count; ++k, w += args.w_term) {
     const float* x = args.x + args.offsets[k];
     if constexpr (MODE != PlanarMode::rows_are_channels) {
-      f32 wk[VECTORS];
-      for (int j = 0; j < VECTORS; ++j)
-        wk[j] = MODE == PlanarMode::lanes_are_channels ? load(w + j * kWidth) : broadcast(*w);
+      const f32 wk = broadcast(*w);
       for (int i = 0; i < ROWS; ++i, x += args.x_row)
-        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(wk[j], load(x + j * kWidth), acc[i][j]);
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = fma(wk, load(x + j * kWidth), acc[i][j]);
     } else {
       f32 xk[VECTORS];
       for (int j = 0; j < VECTORS; ++j) xk[j] = load(x + j * kWidth);
@@ -288,8 +286,7 @@ static OMNICONV_INLINE void fill_planar(PlanarKernels& k) {
   if constexpr (ROWS > 0) {
     k.tile[0][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(0)>;
     k.tile[1][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(1)>;
-    k.tile[2][VECTORS][ROWS] = planar_tile<ROWS, VECTORS, PlanarMode(2)>;
-    k.tile[3][VECTORS][ROWS] = planar_slide<ROWS, VECTORS>;
+    k.tile[2][VECTORS][ROWS] = planar_slide<ROWS, VECTORS>;
     fill_planar<VECTORS, ROWS - 1>(k);
   } else if constexpr (VECTORS > 1) {
     fill_planar<VECTORS - 1, planar_rows(VECTORS - 1)>(k);

@@ -194,3 +194,23 @@ def test_planes_of_any_height_have_the_bits_of_im2win(taps):
                         assert np.array_equal(y, omniconv.conv2d(x, w, algorithm="im2win", **how)), (isa, x.shape)
     finally:
         omniconv.set_isa(before)
+
+
+@pytest.mark.skipif(EMULATED, reason="kernels of the CPU")
+@pytest.mark.parametrize("taps", [(3, 3), (1, 5), (3, 2, 3)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_at_any_address(isa, taps, stride):
+    """Channels that begin with a vector are read in place, others are copied: the sums are those of im2win."""
+    shape = (2, *(9, 17, 12)[-len(taps) :], 32)
+    rng = np.random.default_rng(3)
+    memory = np.zeros(np.prod(shape) + 32, np.float32)
+    values = rng.standard_normal(shape, np.float32)
+    weight = rng.standard_normal((32, 1, *taps), np.float32)
+    options = {"groups": 32, "padding": [t // 2 + 1 for t in taps], "stride": stride, "layout": "NHWC"}
+    convolve = function("conv{}", len(taps))
+    want = convolve(values, weight, algorithm="im2win", **options)
+    for shift in (0, 1):
+        begin = -memory.ctypes.data % 64 // 4 + shift
+        x = memory[begin : begin + values.size].reshape(shape)
+        x[...] = values
+        assert np.array_equal(convolve(x, weight, algorithm="depthwise", **options), want)
