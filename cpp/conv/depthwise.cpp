@@ -21,7 +21,7 @@ constexpr size_t kBudget = size_t{384} << 10;  // of a strip, to stay in L2
 // 20 KiB, 1.58 with 40, 1.41 with no limit).
 constexpr size_t kWindowBudget = size_t{128} << 10;
 constexpr size_t kSumsBudget = size_t{16} << 10;
-constexpr size_t kLimit = size_t{1} << 22;
+constexpr size_t kLimit = size_t{1} << 24;
 constexpr int64_t kTallest = 14;  // tile
 
 int64_t align_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
