@@ -12,6 +12,8 @@ const ConvDesc kProblems[] = {
     {.x_shape = {3, 600, 3, 5}, .w_shape = {48, 600, 1, 1}},
     {.x_shape = {1, 20, 31, 33}, .w_shape = {70, 20, 1, 1}},
     {.x_shape = {1, 96, 5, 5}, .w_shape = {128, 96, 1, 1}},
+    // Blocks of pixels that follow each other in one slot.
+    {.x_shape = {1, 1024, 5, 110}, .w_shape = {3, 1024, 1, 1}},
     // Every second pixel, every third, rows of an end that no stride reaches.
     {.x_shape = {2, 18, 14, 35}, .w_shape = {32, 18, 1, 1}, .stride = {2, 2}},
     {.x_shape = {2, 9, 8, 11}, .w_shape = {5, 9, 1, 1}, .stride = {1, 3}},
