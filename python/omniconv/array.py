@@ -52,6 +52,11 @@ class Described(NamedTuple):
     channels_last: bool  # axis 1 is the one that is contiguous
     device: str = CPU  # or "cuda:<index>"
 
+    @property
+    def result_last(self) -> bool:
+        """Whether results have channels last in memory: what lies both ways, one pixel, has rows, as in PyTorch."""
+        return self.channels_last and any(n > 1 for n in self.shape[2:])
+
 
 def said(value: Any) -> str:
     """A value for a message: its repr, cut short; of a value that has none, its type."""

@@ -99,7 +99,7 @@ def _run(
         check_out(out)
         result = out
     else:
-        result = empty(like, tuple(plan.output_shape), not weight_shaped and (like.channels_last or last))
+        result = empty(like, tuple(plan.output_shape), not weight_shaped and (like.result_last or last))
         if last and not weight_shaped:
             result = permuted(result)
     small = [None if v is None else export(v, n) for n, v in (("bias", bias), ("scale", scale), ("residual", residual))]

@@ -61,7 +61,7 @@ def _image(like: Described, shape: tuple[int, ...], last: bool, out: Any) -> Any
     if out is not None:
         check_out(out)
         return out
-    made = empty(like, shape, like.channels_last or last)
+    made = empty(like, shape, like.result_last or last)
     return permuted(made) if last else made
 
 
