@@ -20,9 +20,9 @@ constexpr size_t kBudget = size_t{384} << 10;  // of a strip, to stay in L2
 // rows are streams that the processor fetches ahead (3x3 on 14x14x576, in a ring of three versions: 1.95 ms with
 // 20 KiB, 1.58 with 40, 1.41 with no limit).
 constexpr size_t kWindowBudget = size_t{128} << 10;
-constexpr size_t kSumsBudget = size_t{16} << 10;
-constexpr size_t kLimit = size_t{1} << 24;
-constexpr int64_t kTallest = 14;  // tile
+constexpr size_t kSumsBudget = size_t{16} << 10;  // of tiles that wait for their epilogue, to stay in L1
+constexpr size_t kLimit = size_t{16} << 20;       // of the smallest strip; beyond, other algorithms serve
+constexpr int64_t kTallest = 14;                  // tile
 
 int64_t align_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
@@ -163,16 +163,16 @@ class Nest {
         form_(taps_form(along_, cut_.tiles.size(0))) {
     plain_ = !m_.bias && !m_.scale && !m_.residual && m_.activation == Activation::none && m_.ys.c == 1;
     const auto whole = [&](int64_t floats) { return floats % k_.lanes == 0; };
-    direct_ = cut_.along == 1 && p_.mode == PaddingMode::zeros && m_.xs.c == 1 && m_.xs.axis[2] == p_.groups &&
-              reinterpret_cast<uintptr_t>(m_.x) % (k_.lanes * sizeof(float)) == 0 && whole(p_.groups) &&
-              whole(m_.xs.n) && whole(m_.xs.axis[0]) && whole(m_.xs.axis[1]);
-    if (direct_) {
+    in_place_ = cut_.along == 1 && p_.mode == PaddingMode::zeros && m_.xs.c == 1 && m_.xs.axis[2] == p_.groups &&
+                reinterpret_cast<uintptr_t>(m_.x) % (k_.lanes * sizeof(float)) == 0 && whole(p_.groups) &&
+                whole(m_.xs.n) && whole(m_.xs.axis[0]) && whole(m_.xs.axis[1]);
+    if (in_place_) {
       std::fill_n(memory_.zeros, p_.axis[2].in * p_.groups, 0.0f);
       std::fill_n(memory_.outside, memory_.plane_rows, memory_.zeros);
     }
     for (int64_t i = 0; i < window_of(across_, across_.out).out; ++i) {
-      const int64_t at = direct_ ? border(i - across_.lo, across_.in, p_.mode) : i;
-      memory_.columns[i] = at < 0 ? kOutsideInput : at * (direct_ ? p_.groups : cut_.along == 1 ? cut_.pixel : line_);
+      const int64_t at = in_place_ ? border(i - across_.lo, across_.in, p_.mode) : i;
+      memory_.columns[i] = at < 0 ? kOutsideInput : at * (in_place_ ? p_.groups : cut_.along == 1 ? cut_.pixel : line_);
     }
     const Axis& deep = p_.axis[0];
     args_.outside = memory_.outside;
@@ -197,26 +197,24 @@ class Nest {
     Block block{slice / p_.axis[0].out, slice % p_.axis[0].out, 0, 0, task % cut_.chunks * cut_.chunk, 0};
     block.channels = std::min(cut_.chunk, p_.groups - block.first_channel);
     const int64_t begin = b % cut_.blocks * cut_.together, end = std::min(begin + cut_.together, cut_.units.count);
-    block.first = begin_of(cut_.units, begin);
-    block.rows = begin_of(cut_.units, end) - block.first;
-    if (direct_)
+    block.first = cut_.units.begin(begin);
+    block.rows = cut_.units.begin(end) - block.first;
+    if (in_place_)
       find_rows(block, memory.rows);
     else
       lay_out(block, memory);
     if (cut_.along == 1)
       for (int64_t t = begin; t < end; ++t)
-        tiles(memory, block, begin_of(cut_.units, t), cut_.units.size(t), p_.axis[2].out);
+        tiles(memory, block, cut_.units.begin(t), cut_.units.size(t), p_.axis[2].out);
     else
       for (int64_t t = 0; t < cut_.tiles.count; ++t)
-        tiles(memory, block, begin_of(cut_.tiles, t), cut_.tiles.size(t), block.rows);
+        tiles(memory, block, cut_.tiles.begin(t), cut_.tiles.size(t), block.rows);
   }
 
  private:
   struct Block {
     int64_t n, od, first, rows, first_channel, channels;
   };
-
-  static int64_t begin_of(const Cuts& cuts, int64_t i) { return i * cuts.each + std::min(i, cuts.more); }
 
   void find_rows(const Block& b, const float** rows) const {
     const Axis &deep = p_.axis[0], &high = p_.axis[1];
@@ -271,12 +269,12 @@ class Nest {
     args.rows = memory.rows + (down ? first - b.first : first) * along_.stride;
     for (int64_t c = 0; c < b.channels; c += panel) {
       const int64_t channel = b.first_channel + c;
+      args.x = c;
       args.lanes = std::min(panel, b.channels - c);
       args.w = weights_ + channel * p_.k();
       for (int64_t done = 0; done < width; done += step) {
         const int64_t some = std::min(step, width - done);
         for (int64_t j = 0; j < some; ++j) {
-          args.x = c;
           args.columns = memory_.columns + (done + j) * across_.stride;
           args.c = (plain_ ? y + channel : memory.sums) + j * c_step;
           tile(args);
@@ -304,7 +302,7 @@ class Nest {
   int form_;
   int64_t vectors_, columns_;  // of tiles that are summed before they are finished
   DepthwiseArgs args_{};
-  bool plain_ = false, direct_ = false;
+  bool plain_ = false, in_place_ = false;
 };
 
 std::string decline(const Problem& p, Layout layout) {

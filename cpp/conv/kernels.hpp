@@ -150,8 +150,8 @@ struct PlanarKernels {
 };
 
 // c[i, l] = sum_k w_k[l] x_k,i[l] over column, plane and row taps, the row innermost, for outputs i one below the other
-// and `vectors` vectors of channels side by side: rows[i * stride + row tap] + columns[column tap] + x is x_k,i. w may
-// be read up to the end of the last vector, x for all rows of the tile, be there so many outputs or not.
+// and l < lanes channels side by side: rows[i * stride + row tap] + columns[column tap] + x is x_k,i. w and x may be
+// read up to the end of the last vector, x for all rows of the tile, be there so many outputs or not.
 inline constexpr int64_t kOutsideInput = INT64_MIN;
 struct DepthwiseArgs {
   const float* const* rows;     // of a plane; the next one plane_rows further

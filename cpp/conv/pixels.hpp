@@ -11,6 +11,7 @@ namespace omniconv::conv {
 int64_t run_length(const Problem& p, const Strides& s);
 // Stride between consecutive pixels of a run.
 int64_t pixel_stride(const Problem& p, const Strides& s);
+// Of a pixel from the start of the tensor.
 int64_t offset_of(const Problem& p, const Strides& s, int64_t pixel);
 
 // Strides between the pixels that a kernel of one tap reads.

@@ -14,6 +14,7 @@ struct Cuts {
   Cuts(int64_t items, int64_t most)
       : count(ceil_div(items, most)), each(items / std::max<int64_t>(count, 1)), more(items - each * count) {}
   int64_t size(int64_t i) const { return each + (i < more); }
+  int64_t begin(int64_t i) const { return i * each + std::min(i, more); }
 };
 
 // One tile of sums of `terms` terms, cut as multiply_panel cuts them. `args` is no copy: copying what was just written
