@@ -46,7 +46,7 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
 
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
                     const float* b, float* c, const Destination& destination, bool add) {
-  const int64_t tiles = ceil_div(pixels, kernels.tile_rows), lanes = int64_t{vectors} * kernels.lanes;
+  const int64_t tiles = ceil_div(pixels, kernels.tile_rows[vectors]), lanes = int64_t{vectors} * kernels.lanes;
   // Tiles of equal height: 25 pixels are 13 + 12, not 14 + 11, and no lane is wasted.
   const int64_t height = pixels / tiles, higher = pixels % tiles;
   int64_t done = 0;

@@ -13,10 +13,10 @@
 namespace omniconv::conv {
 
 // Long sums are cut every kSumBlock terms and the parts added: relative L2 error of K = 4608 normal terms
-// 1.2e-6 in one chain, 4e-7 so. A block of b (512 x 32 floats, 64 KiB) stays in L2 while every tile of pixels uses it.
+// 1.2e-6 in one chain, 4e-7 so. A block of b (512 x 64 floats, 128 KiB) stays in L2 while every tile of pixels uses it.
 inline constexpr int64_t kSumBlock = 512;
 // Pixels of a block: enough to read the weights from L3 only once per 256 pixels (0.5 byte per cycle and core),
-// while its sums (256 x 32 floats, 32 KiB) stay near L1.
+// while its sums (256 x 64 floats, 64 KiB) stay in L2.
 inline constexpr int64_t kBlockPixels = 256;
 inline constexpr int64_t kMaxBlockPixels = 512;
 inline constexpr int64_t kFewPixels = 64;  // below this a block would be all traffic of weights
@@ -40,14 +40,19 @@ void take(char*& at, T*& to, size_t items) {
   at += align64(items * sizeof(T));
 }
 
-// Output channels of one group as panels of `width` channels; the last panel is one vector wide where that is enough.
+// Output channels of one group as panels of `width` channels, as few and as even as they can be: six vectors are 3 + 3
+// where four are the most. The last panel may be narrower.
 struct Panels {
   int64_t channels, lanes, width;
-  Panels(int64_t channels, const Kernels& k)
-      : channels(channels), lanes(k.lanes), width(int64_t{k.lanes} * k.tile_vectors) {}
+  Panels(int64_t channels, const Kernels& k) : channels(channels), lanes(k.lanes) {
+    const int64_t vectors = std::max<int64_t>(ceil_div(channels, lanes), 1);
+    width = lanes * ceil_div(vectors, ceil_div(vectors, k.tile_vectors));
+  }
   int64_t count() const { return ceil_div(channels, width); }
   int64_t used(int64_t i) const { return i + 1 < count() ? width : channels - i * width; }
-  int vectors(int64_t i) const { return used(i) <= lanes ? 1 : int(width / lanes); }
+  int vectors(int64_t i) const { return int(ceil_div(used(i), lanes)); }
+  // Rows of a tile that every panel has kernels for.
+  int rows(const Kernels& k) const { return k.tile_rows[width / lanes]; }
   int64_t lanes_of(int64_t i) const { return vectors(i) * lanes; }
   // Floats of all panels with k rows; panel i starts at i * width * k.
   int64_t size(int64_t k) const { return ((count() - 1) * width + lanes_of(count() - 1)) * k; }

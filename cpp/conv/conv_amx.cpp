@@ -8,6 +8,7 @@ const Kernels& conv_kernels() {
   static const Kernels table = [] {
     Kernels k = avx512::conv_kernels();
     k.split = &split;
+    k.tile_vectors = 2;  // of the panels that split_pack_weights takes
     return k;
   }();
   return table;

@@ -4,7 +4,7 @@
 namespace omniconv::conv::avx2 {
 
 const Kernels& conv_kernels() {
-  static const Kernels table = make_kernels<6>(32);  // 6 x 2 + 2 + 1 of 16 registers; two FMA of 8 lanes a cycle
+  static const Kernels table = make_kernels<6, 6>(32);  // 6 x 2 + 2 + 1 of 16 registers; two FMA of 8 lanes a cycle
   return table;
 }
 

@@ -88,8 +88,8 @@ void add_block(const Kernels& k, const Problem& p, const Windows& w, int64_t pix
                bool add, float* partial) {
   const int64_t segments = p.k() / w.segment_length, lanes = int64_t{vectors} * k.lanes;
   for (int64_t s = 0; s < segments; ++s)
-    for (int64_t i = 0; i < w.segment_length; i += k.tile_rows) {
-      const int64_t rows = std::min<int64_t>(k.tile_rows, w.segment_length - i);
+    for (int64_t i = 0; i < w.segment_length; i += k.tile_rows[vectors]) {
+      const int64_t rows = std::min<int64_t>(k.tile_rows[vectors], w.segment_length - i);
       k.outer[vectors][rows](
           {w.rows, s * w.element_step + i, pixels, grad, partial + (s * w.segment_length + i) * lanes, add});
     }

@@ -11,7 +11,7 @@
 namespace omniconv::conv {
 
 inline constexpr int kMaxTileRows = 14;
-inline constexpr int kMaxTileVectors = 2;
+inline constexpr int kMaxTileVectors = 4;
 
 // c[i, j] (+)= sum_k a_i[k] * b[k, j] for one tile of pixels x channels, j over the panel's lanes.
 // The reduction runs over segments of `segment_length` contiguous elements: segment s of pixel i starts at
@@ -232,8 +232,8 @@ struct SplitKernels {
 
 struct Kernels {
   int lanes;                                           // floats per vector
-  int tile_rows;                                       // largest tile
-  int tile_vectors;                                    // vectors per panel; the last panel may be one vector wide
+  int tile_vectors;                                    // of the widest panel
+  int tile_rows[kMaxTileVectors + 1];                  // [vectors]: of the tallest tile, never more than with fewer
   TileFn tile[kMaxTileVectors + 1][kMaxTileRows + 1];  // [vectors][rows], from 1
   OuterFn outer[kMaxTileVectors + 1][kMaxTileRows + 1];
   void (*pack)(const PackArgs&);

@@ -22,15 +22,21 @@ static void fill_tiles(Kernels& k) {
   }
 }
 
-template <int ROWS>
+template <int VECTORS, int ROWS, int... WIDER>
+static void fill_widths(Kernels& k) {
+  static_assert(ROWS <= kMaxTileRows && VECTORS <= kMaxTileVectors);
+  k.tile_vectors = VECTORS;
+  k.tile_rows[VECTORS] = ROWS;
+  fill_tiles<VECTORS, ROWS>(k);
+  if constexpr (sizeof...(WIDER) > 0) fill_widths<VECTORS + 1, WIDER...>(k);
+}
+
+// ROWS: of the tallest tile of 1, 2 ... vectors.
+template <int... ROWS>
 static Kernels make_kernels(double flops_per_cycle) {
-  static_assert(ROWS <= kMaxTileRows);
   Kernels k{};
   k.lanes = kWidth;
-  k.tile_rows = ROWS;
-  k.tile_vectors = 2;
-  fill_tiles<1, ROWS>(k);
-  fill_tiles<2, ROWS>(k);
+  fill_widths<1, ROWS...>(k);
   k.pack = pack<float>;
   k.finish = finish;
   k.peak = flops_per_cycle;

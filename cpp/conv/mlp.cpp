@@ -255,11 +255,11 @@ struct MlpPlan::Impl {
 int64_t MlpPlan::Impl::tile_pixels(int threads) const {
   const int64_t most = std::max<int64_t>(1, pixels());
   const int64_t floats = (copies_input() ? spread(mid[1]) : 0) + hidden_step() + desc.channels;
-  const int64_t fit = std::clamp(int64_t(kBudget / sizeof(float)) / floats, int64_t{kernels.tile_rows}, kMostPixels);
+  const int64_t fit = std::clamp(int64_t(kBudget / sizeof(float)) / floats, int64_t{kMaxTileRows}, kMostPixels);
   const int64_t columns = first ? first->columns() : 1;
   if (fit >= columns && most >= 4 * threads * fit) return fit - fit % columns;
   const int64_t tiles = ceil_div(ceil_div(most, fit), threads) * threads;
-  return std::clamp(ceil_div(most, tiles), std::min<int64_t>(kernels.tile_rows, most), most);
+  return std::clamp(ceil_div(most, tiles), std::min<int64_t>(kMaxTileRows, most), most);
 }
 
 MlpPlan::Impl::Memory MlpPlan::Impl::memory(int64_t tile, char* at) const {

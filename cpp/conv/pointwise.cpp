@@ -230,10 +230,13 @@ class RowNest : public Nest {
     float* sums;
   };
 
-  explicit RowNest(const Run& r) : Nest(r, r.target.kernels.tile_rows) { each_ = worker_bytes(k_, blocks_); }
+  explicit RowNest(const Run& r) : Nest(r, Panels(r.problem.co, r.target.kernels).rows(r.target.kernels)) {
+    each_ = worker_bytes(k_, blocks_);
+  }
 
   static size_t workspace(const Problem& p, Target t) {
-    return t.threads * worker_bytes(t.kernels, Blocks(p, Panels(p.co, t.kernels), t.threads, t.kernels.tile_rows));
+    const Panels panels(p.co, t.kernels);
+    return t.threads * worker_bytes(t.kernels, Blocks(p, panels, t.threads, panels.rows(t.kernels)));
   }
 
   void task(int64_t task, int index) const {
@@ -246,7 +249,7 @@ class RowNest : public Nest {
       const float* at = x + x_.offset(b.first + i);
       for (int64_t n = 0; n < count; ++n, at += x_.step) w.rows[i + n] = at;
     }
-    const Cuts tiles(b.pixels, k_.tile_rows);
+    const Cuts tiles(b.pixels, panels_.rows(k_));
     // Panels of weights that stay in L2 together meet a tile one after the other: y is written in rows, not in stripes
     // of 128 bytes.
     const int64_t together = std::max<int64_t>(1, kWeightsAtHand / (panels_.width * p_.ci));
@@ -262,7 +265,7 @@ class RowNest : public Nest {
     Worker w;
     char* at = base;
     take(at, w.rows, blocks.pixels);
-    take(at, w.sums, int64_t{k.tile_rows} * k.tile_vectors * k.lanes);
+    take(at, w.sums, int64_t{kMaxTileRows} * k.tile_vectors * k.lanes);
     if (out) *out = w;
     return size_t(at - base);
   }

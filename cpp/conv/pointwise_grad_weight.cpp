@@ -40,7 +40,7 @@ struct Split {
     const int64_t wanted = ceil_div(4 * t.threads, slots * p.groups);
     together = std::clamp<int64_t>(panels.count() / wanted, 1, kTogether);
     stripes = ceil_div(panels.count(), together);
-    chunks = std::clamp<int64_t>(wanted / (2 * stripes), 1, ceil_div(p.co, 4 * t.kernels.tile_rows));
+    chunks = std::clamp<int64_t>(wanted / (2 * stripes), 1, ceil_div(p.co, 4 * panels.rows(t.kernels)));
     channels = ceil_div(p.co, chunks);
     chunks = ceil_div(p.co, channels);
     tasks = blocks > 0 ? p.groups * slots * stripes * chunks : 0;
@@ -56,8 +56,8 @@ struct Worker {
   Worker(const Split& s, const Kernels& k, char* at) {
     char* const base = at;
     take(at, x, kSumBlock * s.together * s.panels.width);
-    take(at, grad, std::max(kGradRow * k.tile_rows, kSumBlock * kGradPixel));
-    take(at, rows, std::max<int64_t>(kSumBlock, k.tile_rows));
+    take(at, grad, std::max(kGradRow * s.panels.rows(k), kSumBlock * kGradPixel));
+    take(at, rows, std::max<int64_t>(kSumBlock, s.panels.rows(k)));
     bytes = size_t(at - base);
   }
 };
@@ -90,7 +90,7 @@ class Nest {
     const auto [group, slot] = split(rest, split_.slots);
     const Worker w(split_, k_, workers_ + worker * each_);
     const bool by_pixel = m_.ys.c == 1;
-    for (int64_t i = 0; i < (by_pixel ? kSumBlock : k_.tile_rows); ++i)
+    for (int64_t i = 0; i < (by_pixel ? kSumBlock : split_.panels.rows(k_)); ++i)
       w.rows[i] = w.grad + i * (by_pixel ? kGradPixel : kGradRow);
     const int64_t first = slot * split_.blocks_per_slot, end = std::min(first + split_.blocks_per_slot, split_.blocks);
     for (int64_t b = first; b < end; ++b) block({group, slot, stripe, chunk, b, b > first}, w);
@@ -132,7 +132,7 @@ class Nest {
         lay_out(b.group, j, first + i, std::min(piece, pixels - i), x_panel(w, j - j0) + i * split_.panels.lanes_of(j));
     const int64_t begin = b.chunk * split_.channels, end = std::min(begin + split_.channels, p_.co);
     const float* grad = m_.y + b.group * p_.co * m_.ys.c;
-    const Cuts tiles(end - begin, k_.tile_rows);
+    const Cuts tiles(end - begin, split_.panels.rows(k_));
     const bool by_pixel = m_.ys.c == 1;  // a pixel's gradients lie side by side
     const int64_t copies = by_pixel ? kGradTiles : 1;
     for (int64_t t = 0, co = begin, copied = begin; t < tiles.count; co += tiles.size(t++)) {

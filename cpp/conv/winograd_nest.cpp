@@ -169,7 +169,8 @@ class Nest {
   // c of one panel.
   void multiply(const BlockRange& block, const Spectrum& from, float* c, int64_t panel) const {
     const int64_t lanes = panels_.lanes_of(panel), tiles = block.pixels();
-    const int64_t count = ceil_div(tiles, k_.tile_rows), height = tiles / count, higher = tiles % count;
+    const int64_t count = ceil_div(tiles, k_.tile_rows[panels_.vectors(panel)]), height = tiles / count,
+                  higher = tiles % count;
     const TileFn* tile = k_.tile[panels_.vectors(panel)];
     const int64_t size = t_.frequencies() * t_.k;
     TileArgs args{};

@@ -47,15 +47,16 @@ class KernelTables : public ::testing::Test {
 TEST_F(KernelTables, AreComplete) {
   on_every_level([](const Kernels& k) {
     EXPECT_GE(k.lanes, 4);
-    ASSERT_GE(k.tile_rows, 1);
-    ASSERT_LE(k.tile_rows, conv::kMaxTileRows);
     ASSERT_LE(k.tile_vectors, conv::kMaxTileVectors);
     EXPECT_GT(k.peak, 0);
-    for (int v = 1; v <= k.tile_vectors; ++v)
-      for (int r = 1; r <= k.tile_rows; ++r) {
+    for (int v = 1; v <= k.tile_vectors; ++v) {
+      ASSERT_GE(k.tile_rows[v], 1);
+      ASSERT_LE(k.tile_rows[v], v > 1 ? k.tile_rows[v - 1] : conv::kMaxTileRows);
+      for (int r = 1; r <= k.tile_rows[v]; ++r) {
         EXPECT_NE(k.tile[v][r], nullptr) << v << " x " << r;
         EXPECT_NE(k.outer[v][r], nullptr) << v << " x " << r;
       }
+    }
   });
 }
 
@@ -68,7 +69,7 @@ TEST_F(KernelTables, TilesAreProducts) {
                           {5, 4, 15, 0, 1, 3}, {16, 3, 16, 2, 0, 7}, {600, 1, 0, 0, 0, 512}};
   on_every_level([&](const Kernels& k) {
     for (int vectors = 1; vectors <= k.tile_vectors; ++vectors)
-      for (int rows = 1; rows <= k.tile_rows; ++rows)
+      for (int rows = 1; rows <= k.tile_rows[vectors]; ++rows)
         for (const Segments& s : all)
           for (bool add : {false, true}) {
             const int64_t lanes = int64_t{vectors} * k.lanes, skipped = s.first * s.length + s.offset;
@@ -98,7 +99,7 @@ TEST_F(KernelTables, TilesAreProducts) {
 TEST_F(KernelTables, OuterIsTheTransposedProduct) {
   on_every_level([](const Kernels& k) {
     for (int vectors = 1; vectors <= k.tile_vectors; ++vectors)
-      for (int rows = 1; rows <= k.tile_rows; ++rows)
+      for (int rows = 1; rows <= k.tile_rows[vectors]; ++rows)
         for (int64_t pixels : {1, 2, 31})
           for (bool add : {false, true}) {
             const int64_t lanes = int64_t{vectors} * k.lanes, offset = 5;
