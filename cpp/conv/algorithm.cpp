@@ -6,10 +6,10 @@
 
 namespace omniconv::conv {
 
-const Algorithm* const kAlgorithms[] = {&kPointwise,   &kPlanar,      &kDepthwise,   &kIm2winSplit, &kDirect,
-                                        &kIm2win,      &kIm2winFull,  &kIm2col,      &kWinograd2x2, &kWinograd2x4,
-                                        &kWinograd3x3, &kWinograd4x4, &kWinograd5x5, &kWinograd6x6, &kWinograd1x2,
-                                        &kWinograd1x4, &kWinograd1x6, &kWinograd2x1, &kFft};
+const Algorithm* const kAlgorithms[] = {&kPointwise,   &kPlanar,      &kDepthwise,   &kGrouped,     &kIm2winSplit,
+                                        &kDirect,      &kIm2win,      &kIm2winFull,  &kIm2col,      &kWinograd2x2,
+                                        &kWinograd2x4, &kWinograd3x3, &kWinograd4x4, &kWinograd5x5, &kWinograd6x6,
+                                        &kWinograd1x2, &kWinograd1x4, &kWinograd1x6, &kWinograd2x1, &kFft};
 const int kAlgorithmCount = sizeof(kAlgorithms) / sizeof(kAlgorithms[0]);
 
 const Kernels& kernels() {

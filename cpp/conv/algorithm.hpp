@@ -76,7 +76,8 @@ extern const WeightGradient kIm2winGradWeight, kPlanarGradWeight, kPointwiseGrad
 extern const Algorithm* const kAlgorithms[];
 extern const int kAlgorithmCount;
 
-extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kPointwise, kDepthwise, kFft;
+extern const Algorithm kDirect, kIm2win, kIm2winFull, kIm2winSplit, kIm2col, kPlanar, kPointwise, kDepthwise, kGrouped,
+    kFft;
 extern const Algorithm kWinograd2x2, kWinograd2x4, kWinograd3x3, kWinograd4x4, kWinograd5x5, kWinograd6x6, kWinograd1x2,
     kWinograd1x4, kWinograd1x6, kWinograd2x1;
 

@@ -177,6 +177,24 @@ struct DepthwiseKernels {
   DepthwiseTile tile[kDepthwiseRowForms][kDepthwiseTapForms][2];
 };
 
+// The same for groups of several channels: k runs over (column tap, plane tap, row tap, ci), and several columns of
+// outputs, the first of which DepthwiseArgs describe, make a tile. `lanes` are output channels, x those of the input.
+struct GroupArgs {
+  int64_t ci;                             // terms of a tap
+  const int32_t* picks;                   // [ci][lanes]: the channel of a vector of x that a lane takes
+  int64_t vector, group_vectors, x_step;  // the first vector; so many take their x from one place, the next from x_step
+  int64_t outputs_across, stride_across;  // columns of outputs that are there, and of x between them
+  int64_t c_across;
+};
+
+using GroupTile = void (*)(const DepthwiseArgs&, const GroupArgs&);
+
+struct GroupKernels {
+  int columns, rows[2];  // outputs of a tile, the higher first
+  // [rows][picks][form]: one tap at a time with every stride and row_step, or three in a row with stride 1 or 2.
+  GroupTile tile[2][2][3];
+};
+
 // Two rows of output of winograd_2x1: with chain_s[i, l] = sum_k w_sk[i] x[s * slot_step + offsets[k] + l] over `count`
 // terms, c[o][i, l] = sum_s factors[2 s + o] chain_s[i, l], l < lanes; w_sk at (s * count + k) * w_term.
 struct RowPairArgs {
@@ -243,6 +261,7 @@ struct Kernels {
   WinogradKernels winograd[kWinogradCount];
   PlanarKernels planar;
   DepthwiseKernels depthwise;
+  GroupKernels group;
   RowPairKernels row_pair;
 };
 

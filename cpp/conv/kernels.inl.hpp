@@ -3,6 +3,7 @@
 
 #include "conv/depthwise.inl.hpp"
 #include "conv/finish.inl.hpp"
+#include "conv/grouped.inl.hpp"
 #include "conv/kernels.hpp"
 #include "conv/pack.inl.hpp"
 #include "conv/planar.inl.hpp"
@@ -43,6 +44,7 @@ static Kernels make_kernels(double flops_per_cycle) {
   fill_winograd<0>(k.winograd);
   k.planar = planar_kernels();
   k.depthwise = depthwise_kernels();
+  k.group = group_kernels();
   k.row_pair = row_pair_kernels();
   return k;
 }

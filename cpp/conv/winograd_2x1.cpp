@@ -123,7 +123,14 @@ double cost(const Problem& p, Layout, Target t) {
   const double each = p.ci > 64 ? 2 : p.axis[2].stride <= 2 ? 0.6 : 1.3;
   const double strips = pairs * double(PlanarStrip(p, k, 2).floats()) * each;
   const double reads = pairs * double(p.co) * double(q.terms()) * sizeof(float) / 16;
-  return (chains + vectors * 6 + strips + (p.ci > 64 ? reads : 0)) / t.threads;
+  // Rows of one vector take half as long again, those of four and more do not (groups of 16 on 14x14 to 56x56).
+  const int64_t of_row = std::min<int64_t>(ceil_div(p.axis[2].out, k.lanes), kMaxPlanarVectors);
+  const double few = 1 + 0.5 * double(kMaxPlanarVectors - of_row) / (kMaxPlanarVectors - 1);
+  // Channels last every float goes in and out on its own, at 3 cycles. The bits forbid a choice for either layout: the
+  // mean of both.
+  const double floats = double(p.batch * p.groups * p.ci) * double(p.axis[0].in * p.axis[1].in * p.axis[2].in) +
+                        double(p.pixels()) * double(p.groups * p.co);
+  return (chains * few + vectors * 6 + strips + floats * 1.5 + (p.ci > 64 ? reads : 0)) / t.threads;
 }
 
 size_t extra_floats(const Problem& p, const Kernels& k) {

@@ -214,3 +214,30 @@ def test_depthwise_at_any_address(isa, taps, stride):
         x = memory[begin : begin + values.size].reshape(shape)
         x[...] = values
         assert np.array_equal(convolve(x, weight, algorithm="depthwise", **options), want)
+
+
+# Channels in and out of a group: lanes that pick from a vector of whole groups, and groups of whole vectors; 70 channels
+# cut a sum after 512 terms, within a tap.
+@pytest.mark.skipif(EMULATED, reason="kernels of the CPU")
+@pytest.mark.parametrize("channels", [(26, 8, 8), (5, 4, 4), (9, 1, 2), (3, 5, 8), (2, 16, 48), (2, 70, 16)], ids=str)
+def test_groups_have_the_bits_of_im2win(isa, channels):
+    groups, ci, co = channels
+    rng = np.random.default_rng(4)
+    for taps, stride, dilation, size in [
+        ((3, 3), 1, 1, (9, 11)), ((3, 3), 2, 1, (14, 5)), ((5, 4), 1, 2, (15, 13)), ((4, 2), 3, 1, (13, 9)),
+        ((9,), 1, 1, (21,)), ((3, 3, 2), 1, 1, (4, 5, 6)),
+    ]:  # fmt: skip
+        w = rng.standard_normal((groups * co, ci, *taps), np.float32)
+        padding, n = [t // 2 * dilation for t in taps], len(taps)
+        options = {"groups": groups, "stride": stride, "padding": padding, "dilation": dilation}
+        options["layout"] = ("NLC", "NHWC", "NDHWC")[n - 1]
+        x = rng.standard_normal((2, *size, groups * ci), np.float32)
+        convolve, back = function("conv{}", n), function("conv{}_grad_input", n)
+        for more in ({}, {"bias": rng.standard_normal(groups * co, np.float32), "activation": "relu"}):
+            want = convolve(x, w, algorithm="im2win", **options, **more)
+            out = np.full_like(want, np.nan)
+            convolve(x, w, algorithm="grouped", out=out, **options, **more)
+            assert np.array_equal(out, want), (taps, stride, dilation)
+        if ci == co and stride == 1:  # the weights of a group are then not evenly spaced
+            got, want = (back(want, w, x.shape, algorithm=a, **options) for a in ("grouped", "im2win"))
+            assert np.array_equal(got, want), (taps, dilation)
