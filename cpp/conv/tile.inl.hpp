@@ -1,12 +1,12 @@
 // conv/tile.inl.hpp -- the two register tiles every dense convolution runs on
 //
 // Registers: ROWS x VECTORS accumulators, VECTORS of b, one broadcast of a. Of 32 registers 14 x 2 takes 31, 9 x 3 as
-// many, 6 x 4 29 (7 x 4 spills). Per step of k 14 x 2 loads 2 + 14 vectors, fetches 2 lines of b and reloads some of its
-// 14 row pointers for 28 multiply-adds; 9 x 3 loads 3 + 9 for 27, 6 x 4 4 + 6 for 24. Loads are what neighbours on a
-// shared core slow down: on a Skylake server, one thread, K = 64 to 1536, 9 x 3 and 6 x 4 gave 1.07-1.2 times the rate
-// of 14 x 2, and layers of 1x1 with channels last 1.04-1.46 times (AVX2: no difference between 6 x 2, 4 x 3, 3 x 4).
-// 14 x 2 reads b least often, which only Winograd on planes of 7x7 notices: 0.9.
-// Every accumulator is one chain in the order of k: a result does not depend on where in a tile its pixel falls.
+// many, 6 x 4 29 (7 x 4 spills). Per step of k 14 x 2 loads 2 + 14 vectors, fetches 2 lines of b and reloads some of
+// its 14 row pointers for 28 multiply-adds; 9 x 3 loads 3 + 9 for 27, 6 x 4 4 + 6 for 24. Loads are what neighbours on
+// a shared core slow down: on a Skylake server, one thread, K = 64 to 1536, 9 x 3 and 6 x 4 gave 1.07-1.2 times the
+// rate of 14 x 2, and layers of 1x1 with channels last 1.04-1.46 times (AVX2: no difference between 6 x 2, 4 x 3, 3 x
+// 4). 14 x 2 reads b least often, which only Winograd on planes of 7x7 notices: 0.9. Every accumulator is one chain in
+// the order of k: a result does not depend on where in a tile its pixel falls.
 #pragma once
 
 #include "conv/kernels.hpp"

@@ -216,8 +216,8 @@ def test_depthwise_at_any_address(isa, taps, stride):
         assert np.array_equal(convolve(x, weight, algorithm="depthwise", **options), want)
 
 
-# Channels in and out of a group: lanes that pick from a vector of whole groups, and groups of whole vectors; 70 channels
-# cut a sum after 512 terms, within a tap.
+# Channels in and out of a group: lanes that pick from a vector of whole groups, and groups of whole vectors; 70
+# channels cut a sum after 512 terms, within a tap.
 @pytest.mark.skipif(EMULATED, reason="kernels of the CPU")
 @pytest.mark.parametrize("channels", [(26, 8, 8), (5, 4, 4), (9, 1, 2), (3, 5, 8), (2, 16, 48), (2, 70, 16)], ids=str)
 def test_groups_have_the_bits_of_im2win(isa, channels):
