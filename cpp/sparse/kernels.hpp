@@ -26,29 +26,31 @@ struct OuterArgs {
   int rows, lanes;
 };
 
-// A row of the input; an output's place in its tile.
+// An input and an output by their places.
 struct SparsePair {
   int32_t in, out;
 };
 
-// Sorted lines of 64 places: key, which places are occupied, position of the first site.
-struct LineList {
-  const uint64_t *keys, *masks;
-  const int64_t* first;
-  int64_t count;
+// `taps` taps from `tap` on that ask for the key of an output plus delta, delta + 1, ...
+template <class Key>
+struct TapRow {
+  Key delta;
+  int64_t tap, taps;
 };
 
-// Lines [begin, end) of the outputs of a tile, whose first site is at `base`, with the inputs `delta` away and, on the
-// last axis, low + step * t places, for each tap t; pairs of tap t are added at pairs[t * tap_step + counts[t]].
-struct LineArgs {
-  LineList in, out;
-  const int32_t* order;
-  int64_t begin, end, base;
-  uint64_t delta;
-  int64_t low, step, taps;
-  SparsePair* pairs;
-  int64_t tap_step;
-  int32_t* counts;
+inline constexpr int64_t kMatchAhead = 16;  // keys behind both lists that may be read, those of inputs above all others
+
+// Appends to to[tap], for each of `count` outputs, the input that has the key, by its place in the list, and the output
+// by its place among these; up to kMatchAhead pairs behind the end are written over. at[row] begins at or before the
+// first input of the row, and is moved on. Keys of inputs and outputs ascend, none twice.
+template <class Key>
+struct MatchArgs {
+  const Key *in, *out;
+  int64_t count;
+  const TapRow<Key>* rows;
+  int64_t row_count;
+  int64_t* at;
+  SparsePair** to;
 };
 
 // y[i - first] = row_scale[i] * sum_e values[e] column_scale[columns[e]] x[columns[e]] for rows first <= i < last; what
@@ -81,7 +83,7 @@ struct Kernels {
   int panel;                           // vectors that a tile takes at most
   void (*tile[5])(const TileArgs&);    // [vectors per panel], from 1
   void (*outer[3])(const OuterArgs&);  // likewise; only the last vector may be partial
-  void (*match_lines)(const LineArgs&);
+  void (*match)(const MatchArgs<int64_t>&);
   void (*spmm)(const SpmmArgs&);
   void (*pixels)(const PixelArgs&);
 };

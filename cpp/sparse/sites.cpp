@@ -50,6 +50,8 @@ SparseSites::SparseSites(const int32_t* coords, int64_t rows, int dims) : dims_(
   if (rows > 0 && ranges[0].low < 0)
     throw Error(Code::invalid_argument,
                 "coords name the batch " + std::to_string(ranges[0].low) + "; a batch is 0 or more");
+  for (size_t c = 0; rows > 0 && c < size_t(columns); ++c)
+    lowest_[c] = int32_t(ranges[c].low), highest_[c] = int32_t(ranges[c].high);
   const Packing packing(ranges, columns);
 
   std::vector<Entry> entries(static_cast<size_t>(rows));

@@ -9,7 +9,7 @@
 
 #include "simd/vec.hpp"
 #include "sparse/kernels.hpp"
-#include "sparse/lines.inl.hpp"
+#include "sparse/match.inl.hpp"
 #include "sparse/pixels.inl.hpp"
 #include "sparse/rows.inl.hpp"
 
@@ -115,7 +115,7 @@ static constexpr Kernels make_kernels() {
   k.tile[1] = tile<ROWS, 1>, k.tile[2] = tile<ROWS, 2>;
   if constexpr (WIDE > 0) k.tile[3] = tile<WIDE, 3>, k.tile[4] = tile<WIDE, 4>;
   k.outer[1] = outer<ROWS, 1>, k.outer[2] = outer<ROWS, 2>;
-  k.match_lines = match_lines, k.spmm = spmm, k.pixels = pixels;
+  k.match = match, k.spmm = spmm, k.pixels = pixels;
   return k;
 }
 

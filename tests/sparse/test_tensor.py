@@ -55,7 +55,7 @@ def test_voxels():
 
 @pytest.mark.parametrize("bits", [31, 32])
 def test_width_of_keys(bits):
-    """Two columns of 32 bits fit 64 with a batch of one; nothing wider does."""
+    """Two columns of 32 bits fit 64 with a batch of one, and nothing wider. Maps may be wider by what a window adds."""
     far = 2 ** (bits - 1) - 1
     coords = np.array([[0, -far, -far], [0, far, far], [0, far, -far], [0, far - 1, far]])
     w = np.ones((1, 1, 3, 3), np.float32)
@@ -63,10 +63,13 @@ def test_width_of_keys(bits):
     assert sparse.conv(tensor, w).features.ravel().tolist() == [1, 2, 1, 2]
     if bits == 31:
         return
-    with pytest.raises(NotImplementedError, match=r"coords span .* bits"):  # two columns and what the window adds
-        sparse.conv(tensor, w, mode="strided", stride=2, padding=1)
+    strided = sparse.conv(tensor, w, mode="strided", stride=2, padding=1)  # an odd place meets 2 windows, an even one 1
+    assert strided.features.sum() == 4 + 4 + 4 + 2 and strided.features.max() == 2
     with pytest.raises(NotImplementedError, match="coords span 65 bits"):
         sparse.SparseTensor(coords + [[1], [0], [0], [0]] * np.int64([1, 0, 0]), np.ones((4, 1), np.float32))
+    two = sparse.SparseTensor(np.array([[0] * 5, [1] + [2**14] * 4]), np.ones((2, 1), np.float32))
+    with pytest.raises(NotImplementedError, match="coords span 129 bits, with what the window adds; at most 126"):
+        sparse.plan(two, kernel_size=3, dilation=2**30 - 1, mode="subm")
 
 
 def tensor(**how):

@@ -30,11 +30,15 @@ class OMNICONV_API SparseSites {
   int64_t rows() const { return int64_t(order_.size()); }
   int64_t distinct() const { return int64_t(starts_.size()) - 1; }
   const std::vector<int32_t>& coords() const { return coords_; }
+  // Of each column; 0 where there are no rows.
+  const std::array<int32_t, 1 + kMaxSparseDims>& lowest() const { return lowest_; }
+  const std::array<int32_t, 1 + kMaxSparseDims>& highest() const { return highest_; }
   const std::vector<int32_t>& order() const { return order_; }    // rows by site; equal ones as they came
   const std::vector<int64_t>& starts() const { return starts_; }  // where each distinct site begins in order()
 
  private:
   int dims_;
+  std::array<int32_t, 1 + kMaxSparseDims> lowest_{}, highest_{};
   std::vector<int32_t> coords_, order_;
   std::vector<int64_t> starts_;
 };

@@ -124,7 +124,7 @@ def plan(
     ValueError
         For arguments that do not fit.
     NotImplementedError
-        Where coordinates and window span more than 64 bits, all columns together.
+        Where coordinates and window span more than 126 bits, all columns together.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {said(mode)}; allowed are {', '.join(MODES)}")
