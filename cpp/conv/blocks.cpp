@@ -45,7 +45,7 @@ Partition cut(const Problem& p, const Panels& panels, int threads, int64_t rows,
 }
 
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
-                    const float* b, float* c, const Destination& destination, bool add) {
+                    const float* b, float* c, const Destination& destination, bool add, const float* next) {
   const int64_t tiles = ceil_div(pixels, kernels.tile_rows[vectors]), lanes = int64_t{vectors} * kernels.lanes;
   // Tiles of equal height: 25 pixels are 13 + 12, not 14 + 11, and no lane is wasted.
   const int64_t height = pixels / tiles, higher = pixels % tiles;
@@ -60,11 +60,13 @@ void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixe
     args.count = std::min(kSumBlock, k - done);
     args.b = b + done * lanes;
     args.add = add || done > 0;
+    const float* const following = done + args.count < k ? args.b + args.count * lanes : next;
     int64_t pixel = 0;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t rows = height + (t < higher);
       args.rows = windows.rows + pixel;
       args.c = c + pixel * lanes;
+      args.fetch_later(following, t, tiles, lanes);
       args.touch_count = 0;
       if (destination.y && done + kSumBlock >= k) {
         args.touch = destination.y + pixel * destination.pixel;

@@ -91,9 +91,10 @@ struct Destination {
 Destination destination_of(const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,
                            int64_t first_channel, int64_t channels);
 
-// c [pixels, panel] = windows * b, or c += that.
+// c [pixels, panel] = windows * b, or c += that. `next`: what will be read after b, see TileArgs::later; or null.
 void multiply_panel(const Kernels& kernels, const Windows& windows, int64_t pixels, int64_t k, int vectors,
-                    const float* b, float* c, const Destination& destination, bool add = false);
+                    const float* b, float* c, const Destination& destination, bool add = false,
+                    const float* next = nullptr);
 
 // Epilogue and store of channels [first_channel, +channels) (counted over all groups) of consecutive pixels.
 void finish_block(const Kernels& kernels, const Problem& p, const Operands& m, int64_t first_pixel, int64_t pixels,

@@ -45,7 +45,8 @@ void run_blocks(const Run& run, const Source& source, const Partition& part, cha
       const float* b = run.packed + block.group * panels.size(p.k()) + j * panels.width * p.k();
       const int64_t channel = block.group * p.co + j * panels.width;
       multiply_panel(kernels, state.windows, block.pixels(), p.k(), panels.vectors(j), b, sums,
-                     destination_of(p, run.memory, pixel, block.pixels(), channel, panels.used(j)));
+                     destination_of(p, run.memory, pixel, block.pixels(), channel, panels.used(j)), false,
+                     b + panels.lanes_of(j) * p.k());
       finish_block(kernels, p, run.memory, pixel, block.pixels(), channel, panels.used(j), sums, panels.lanes_of(j));
     }
   });

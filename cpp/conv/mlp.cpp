@@ -338,7 +338,7 @@ void MlpPlan::Impl::products(const Call& c, const Memory& m, int64_t pixel, int6
     for (int64_t j = h / wide.width; j * wide.width < h + terms; ++j) {
       const int64_t channel = j * wide.width;
       multiply_panel(kernels, {m.rows, 0, 0, mid[1]}, count, mid[1], wide.vectors(j), one.panel(channel * mid[1]),
-                     m.sums, {});
+                     m.sums, {}, false, one.panel((channel + wide.lanes_of(j)) * mid[1]));
       f.panel = wide.lanes_of(j);
       f.channels = wide.used(j);
       f.y = m.hidden + channel - h;
@@ -346,10 +346,10 @@ void MlpPlan::Impl::products(const Call& c, const Memory& m, int64_t pixel, int6
       f.scale = one.scale_at(channel);
       kernels.finish(f);
     }
+    const auto block = [&](int64_t j) { return two.panel(j * narrow.width * desc.hidden + h * narrow.lanes_of(j)); };
     for (int64_t j = 0; j < narrow.count(); ++j)
-      multiply_panel(kernels, {m.hidden_rows, 0, 0, terms}, count, terms, narrow.vectors(j),
-                     two.panel(j * narrow.width * desc.hidden + h * narrow.lanes_of(j)),
-                     m.out + j * narrow.width * count, {}, h > 0);
+      multiply_panel(kernels, {m.hidden_rows, 0, 0, terms}, count, terms, narrow.vectors(j), block(j),
+                     m.out + j * narrow.width * count, {}, h > 0, j + 1 < narrow.count() ? block(j + 1) : nullptr);
   }
   f.activation = Activation::none;
   f.y_pixel = c.y_step;

@@ -252,11 +252,14 @@ class RowNest : public Nest {
     const Cuts tiles(b.pixels, panels_.rows(k_));
     // Panels of weights that stay in L2 together meet a tile one after the other: y is written in rows, not in stripes
     // of 128 bytes.
-    const int64_t together = std::max<int64_t>(1, kWeightsAtHand / (panels_.width * p_.ci));
+    const int64_t fit = kWeightsAtHand / (panels_.width * p_.ci), together = std::max<int64_t>(1, fit);
     for (int64_t j = b.first_panel; j < b.end_panel; j += together) {
       const int64_t end = std::min(j + together, b.end_panel);
       for (int64_t t = 0, pixel = 0; t < tiles.count; pixel += tiles.size(t++))
-        for (int64_t i = j; i < end; ++i) tile(b, i, pixel, tiles.size(t), w);
+        for (int64_t i = j; i < end; ++i) {
+          const int64_t next = i + together;
+          tile(b, i, tiles, t, pixel, fit > 0 && next < panels_.count() ? panel(b, next) : nullptr, w);
+        }
     }
   }
 
@@ -270,14 +273,18 @@ class RowNest : public Nest {
     return size_t(at - base);
   }
 
-  void tile(const Block& b, int64_t j, int64_t pixel, int64_t pixels, const Worker& w) const {
-    const int64_t first = b.first + pixel, c = channel(b, j), lanes = panels_.lanes_of(j), used = panels_.used(j);
+  // `next`: the panel that comes after this one's tiles, where both fit into L2.
+  void tile(const Block& b, int64_t j, const Cuts& tiles, int64_t t, int64_t pixel, const float* next,
+            const Worker& w) const {
+    const int64_t first = b.first + pixel, pixels = tiles.size(t);
+    const int64_t c = channel(b, j), lanes = panels_.lanes_of(j), used = panels_.used(j);
     const bool in_place = sums_only_ && m_.ys.c == 1 && used == lanes && y_.left(first) >= pixels;
     TileArgs args{};
     args.rows = w.rows + pixel;
     args.segment_length = args.count = p_.ci;
     args.sum_block = kSumBlock;
     args.b = panel(b, j);
+    args.fetch_later(next, t, tiles.count, lanes);
     args.c = in_place ? m_.y + y_.offset(first) + c : w.sums;
     args.c_row = in_place ? y_.step : lanes;
     if (m_.ys.c == 1) {

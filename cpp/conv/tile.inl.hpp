@@ -38,6 +38,7 @@ static void tile(const TileArgs& args) {
     for (int j = 0; j < VECTORS; ++j) acc[i][j] = zero();
   for (int64_t i = 0; i < args.touch_count; ++i) prefetch_write(args.touch + i * args.touch_step);
   const float* b = args.b;
+  const int64_t later = args.later ? args.later - b : kAhead;
   int64_t segment = args.segment, offset = args.offset, left = args.count, until = args.sum_block;
   const int64_t c_row = args.c_row ? args.c_row : VECTORS * kWidth;
   bool add = args.add;
@@ -49,6 +50,7 @@ static void tile(const TileArgs& args) {
     for (int i = 0; i < ROWS; ++i) a[i] = args.rows[segment * args.row_step + i] + segment * args.element_step + offset;
     for (int64_t k = 0; k < count; ++k) {
       for (int j = 0; j < VECTORS * kWidth; j += 16) prefetch_read(b + j + kAhead);
+      prefetch_later(b + later);
       f32 bk[VECTORS];
       for (int j = 0; j < VECTORS; ++j) bk[j] = load(b + j * kWidth);
       for (int i = 0; i < ROWS; ++i) {

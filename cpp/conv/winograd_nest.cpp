@@ -182,6 +182,7 @@ class Nest {
     for (int64_t f = 0; f < t_.frequencies(); ++f, args.b += t_.k * lanes)
       for (int64_t i = 0; i < count; ++i) {
         const int64_t rows = height + (i < higher);
+        args.fetch_later(args.b + t_.k * lanes, i, count, lanes);
         tile[rows](args);
         args.rows += rows;
         args.c += rows * lanes;

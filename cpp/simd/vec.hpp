@@ -158,6 +158,7 @@ static OMNICONV_INLINE void stream_store(float* p, f32 v) {
 }
 // A hint: the line of p is wanted soon, for reading or for writing. Any address will do.
 static OMNICONV_INLINE void prefetch_read(const float* p) { __builtin_prefetch(p, 0, 3); }
+static OMNICONV_INLINE void prefetch_later(const float* p) { __builtin_prefetch(p, 0, 2); }  // into L2 alone
 static OMNICONV_INLINE void prefetch_write(const float* p) {
 #if defined(__x86_64__)
   __asm__ volatile("prefetchw %0" : : "m"(*p));  // __builtin_prefetch(p, 1) is a plain prefetch without -mprfchw

@@ -53,6 +53,9 @@ def test_short_calls_settle_before_they_are_timed(monkeypatch):
     assert race({"a": call}, repeat=2, settle=0.055)["a"].runs == pytest.approx((0.01,) * 10)
     assert clock[0] == pytest.approx(0.01 * (2 + 2 * (6 + 5)))  # 55 ms are six calls
     assert len(race({"a": call}, repeat=2, settle=0.004)["a"].runs) == 2  # long: a call for each turn
+    start = clock[0]
+    assert len(race({"a": call}, repeat=3, settle=0.004, warm=True)["a"].runs) == 3
+    assert clock[0] - start == pytest.approx(0.01 * (2 + 3 * 2))  # an untimed one before each
 
 
 def test_race_refuses_no_rounds():

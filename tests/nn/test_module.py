@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import numpy as np
@@ -146,6 +147,15 @@ def test_arrays_that_are_not_loaded_follow_from_the_seed(x):
 def test_plans_see_new_arrays_and_arrays_cannot_be_changed_unseen(twin, x):
     net = Net().seed(0)
     first = net(x)
+    assert np.array_equal(net(x), first) and np.array_equal(net(x), first)
+    with net.using({"norm.running_mean": net.norm.running_mean + 1}):
+        assert not np.allclose(net(x), first)
+    assert np.array_equal(net(x), first)
+    bias = net.first.bias
+    net.first.bias = nn.Parameter(len(bias), fill=5.0)
+    assert not np.allclose(net(x), first)
+    net.first.bias = bias
+    assert np.array_equal(net(x), first)
     with pytest.raises(ValueError, match="read-only"):
         net.first.weight[:] = 0
     net.first.weight = net.first.weight * 2
@@ -155,6 +165,28 @@ def test_plans_see_new_arrays_and_arrays_cannot_be_changed_unseen(twin, x):
         {n: torch.tensor(v) for n, v in net.state_dict().items() if not n.startswith("again")}, strict=False
     )
     assert np.allclose(net(x), twin(torch.tensor(x)).detach(), atol=1e-6)
+
+
+def test_a_layer_sees_what_differs_between_calls(x):
+    conv, norms, gamma = nn.Conv2d(x.shape[1], 8, 3), [nn.BatchNorm(8), nn.BatchNorm(8)], np.full(8, 2, np.float32)
+    norms[1].bias = norms[1].bias + 1
+    wide = np.concatenate([x, x], axis=3)
+    cases = [
+        (image, options)
+        for image in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), wide)
+        for options in ({}, {"gamma": gamma}, {"activation": "relu"}, {"norm": norms[0]}, {"norm": norms[1]})
+    ]
+    want = []
+    for image, options in cases:
+        fresh = nn.Conv2d(x.shape[1], 8, 3)
+        fresh.weight, fresh.bias = conv.weight, conv.bias
+        want.append(fresh(image, **options))
+    for pair in itertools.permutations(range(len(cases)), 2):
+        for i in pair:
+            image, options = cases[i]
+            for _ in range(3):  # packed, looked up, the one before
+                found = conv(image, **options)
+                assert np.array_equal(found, want[i]) and found.strides == want[i].strides
 
 
 def test_batches_and_threads_give_the_same_bits(x):

@@ -15,7 +15,7 @@ import numpy as np
 import omniconv
 from omniconv import models
 from omniconv.bench import machine
-from omniconv.bench.race import geometric_mean, race
+from omniconv.bench.race import LONG_SETTLE, geometric_mean, race
 
 __all__ = ["DEFAULT", "PEERS", "choose", "measure", "problem"]
 
@@ -175,7 +175,8 @@ def measure(
         found = {n: np.asarray(call())[:1].astype(np.float64) for n, call in calls.items()}
         exact = model.to("float64")(*(v[:1].astype(np.float64) for v in x)) if truth else None
         model.to("float32")
-        seconds = {n: t.median for n, t in race(calls, repeat=repeat, budget=budget, warm=True).items()}
+        timings = race(calls, repeat=repeat, budget=budget, warm=True, settle=LONG_SETTLE)
+        seconds = {n: t.median for n, t in timings.items()}
         best = {
             "pytorch": min((s for n, s in seconds.items() if n.startswith("torch")), default=None),
             "onnxruntime": seconds.get("onnxruntime"),

@@ -13,9 +13,9 @@ __all__ = ["LONG_SETTLE", "Timing", "geometric_mean", "race"]
 # Idle threads of an OpenMP runtime or a pool spin for a while after a call and take a core from the next contestant,
 # and the scheduler needs time to give a woken worker a core of its own. So a turn of short calls opens with untimed
 # ones for this long (with none, medians of 100 us calls were up to 1.7 times as long); long calls do not notice.
-# Pools that spin for longer, such as ONNX Runtime's, need LONG_SETTLE: after 10 ms of a 1 ms convolution it still took
-# 8 ms, after 50 ms as long as alone (two cores).
-SETTLE, LONG_SETTLE = 0.01, 0.05
+# Pools that spin for longer, such as ONNX Runtime's, need LONG_SETTLE: the first call of ResNet-50 behind it took 42
+# ms, the second 30, every later one 21, as many as alone (two cores).
+SETTLE, LONG_SETTLE = 0.01, 0.1
 _CALLS_PER_TURN = 5
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 50
 
@@ -51,14 +51,10 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _turn(call: Callable[[], Any], short: bool, warm: bool, settle: float) -> list[float]:
-    if not short:
-        if warm:
-            call()
-        return [_seconds(call)]
     end = time.perf_counter() + settle
-    while time.perf_counter() < end:
+    while (short or warm) and time.perf_counter() < end:
         call()
-    return [_seconds(call) for _ in range(_CALLS_PER_TURN)]
+    return [_seconds(call) for _ in range(_CALLS_PER_TURN if short else 1)]
 
 
 def race(
@@ -81,7 +77,7 @@ def race(
     budget : float
         Seconds for all rounds together. Without `repeat`, a call that alone takes longer is timed once.
     warm : bool
-        Whether a turn of one long call opens with an untimed one: for contestants whose idle threads spin for long.
+        Whether a turn of a long call opens with untimed ones too: for contestants whose idle threads spin for long.
     settle : float
         Seconds of untimed calls that open a turn of short calls, which are those of less than two of these.
     tick : callable, optional
@@ -97,7 +93,9 @@ def race(
     once = {name: min(tried[name], _seconds(calls[name])) for name in names}
     rounds = repeat
     if rounds is None:
-        turns = sum(settle + _CALLS_PER_TURN * s if s < 2 * settle else s * (1 + warm) for s in once.values())
+        turns = sum(
+            max(settle, s) + _CALLS_PER_TURN * s if s < 2 * settle else s + max(settle, s) * warm for s in once.values()
+        )
         rounds = max(_LEAST_ROUNDS, min(_MOST_ROUNDS, int(budget / max(turns, 1e-9))))
     for done in range(rounds if names else 0):
         first = done % len(names)

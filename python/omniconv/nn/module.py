@@ -35,6 +35,9 @@ class Parameter:
         False for buffers: statistics, tables.
     """
 
+    #: counts the arrays that took a place anywhere: what was made of arrays holds while it stands
+    revision = 0
+
     def __init__(self, *shape: int, fill: float | None = None, trainable: bool = True) -> None:
         self.shape, self.fill, self.trainable = tuple(int(n) for n in shape), fill, trainable
         self.key: tuple[int, str] = (0, "")
@@ -61,6 +64,7 @@ class Parameter:
             value = value.astype(self.dtype, copy=False).view()
             value.flags.writeable = False
         self._array = value
+        Parameter.revision += 1
 
     def _draw(self) -> np.ndarray:
         if self.fill is not None or not self.size:
@@ -91,6 +95,7 @@ class Module:
         object.__setattr__(self, "_modules", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
+        Parameter.revision += 1
         for kind, table in ((Parameter, self._parameters), (Module, self._modules)):
             if isinstance(value, kind):
                 self.__dict__.pop(name, None)
@@ -107,10 +112,10 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         table = self.__dict__
-        if "_parameters" in table and name in table["_parameters"]:
-            return table["_parameters"][name].array
-        if "_modules" in table and name in table["_modules"]:
-            return table["_modules"][name]
+        if name in (modules := table.get("_modules", ())):
+            return modules[name]
+        if name in (parameters := table.get("_parameters", ())):
+            return parameters[name].array
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -199,6 +204,7 @@ class Module:
         finally:
             for parameter, array, source in reversed(before):
                 parameter._array, parameter._source = array, source
+            Parameter.revision += 1
 
     def apply(self, state: Mapping[str, Any], *inputs: Any, **options: Any) -> Any:
         """The result with the parameters of `state`: a function of them, for ``jax.grad`` or ``torch.func``."""
@@ -215,6 +221,7 @@ class Module:
         """
         for module in {id(m): m for _, m in self.named_modules()}.values():
             module._fold()
+        Parameter.revision += 1  # modules may have lost some
         return self
 
     def _fold(self) -> None:
