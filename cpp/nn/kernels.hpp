@@ -37,6 +37,14 @@ struct AffineArgs {
   int64_t y_step;
 };
 
+// y[r] = sum over c of w[r, c] * x[c], plus bias[r] where it is given.
+struct ProductArgs {
+  const float* w;
+  int64_t w_step, rows, width;
+  const float *x, *bias;
+  float* y;
+};
+
 // One row of output of `count` windows: tap (i, j) of window w is at x + i * tap_row + (first + w * stride + j) *
 // pixel, for the j with a column in [0, columns).
 struct PoolArgs {
@@ -50,6 +58,7 @@ struct Kernels {
   void (*norm)(const NormArgs&);
   void (*sums)(const SumArgs&);
   void (*affine)(const AffineArgs&);
+  void (*product)(const ProductArgs&);
   void (*max_pool)(const PoolArgs&);
 };
 

@@ -7,6 +7,7 @@
 
 #include "conv/kernels.hpp"
 #include "core/thread_pool.hpp"
+#include "core/workspace.hpp"
 #include "nn/kernels.hpp"
 #include "omniconv/context.hpp"
 #include "reference/nn.hpp"
@@ -74,6 +75,43 @@ void rows_to_threads(int64_t rows, int64_t width, Body&& body) {
                [&](int64_t task, int) { body(task * each, std::min(each, rows - task * each)); });
 }
 
+// The epilogue of a convolution without the convolution: "pixels" of kLanes channels, whatever the vector is.
+constexpr int64_t kLanes = 16;
+
+void activate_rows(const float* from, float* to, int64_t rows, Activation activation, float negative_slope) {
+  conv::FinishArgs a{};
+  a.c = from, a.panel = a.channels = a.y_pixel = kLanes, a.pixels = rows;
+  a.y = to, a.y_channel = 1, a.activation = activation, a.negative_slope = negative_slope;
+  conv::kernels().finish(a);
+}
+
+// The last count % kLanes of `count` floats.
+void activate_rest(const float* from, float* to, int64_t count, Activation activation, float negative_slope) {
+  const int64_t done = count / kLanes * kLanes;
+  float tail[kLanes] = {};
+  std::copy_n(from + done, count - done, tail);
+  activate_rows(tail, tail, 1, activation, negative_slope);
+  std::copy_n(tail, count - done, to + done);
+}
+
+// y [N, rows of w] = activation(w x + bias) for x [N, columns of w], both dense.
+void products(const float* x, int64_t images, const TensorView& w, const TensorView& bias, Activation activation,
+              float* y) {
+  const int64_t rows = w.shape[0], width = w.shape[1];
+  const int64_t each = std::clamp<int64_t>(kTaskFloats / std::max<int64_t>(1, width) / kLanes * kLanes, kLanes,
+                                           std::max<int64_t>(kLanes, rows));
+  const int64_t pieces = (rows + each - 1) / each;
+  parallel_for(images * pieces, [&](int64_t task, int) {
+    const int64_t n = task / pieces, first = task % pieces * each, count = std::min(each, rows - first);
+    float* to = y + n * rows + first;
+    kernels().product({floats(w) + first * w.strides[0], w.strides[0], count, width, x + n * width,
+                       bias.defined() ? floats(bias) + first * bias.strides[0] : nullptr, to});
+    if (activation == Activation::none) return;
+    activate_rows(to, to, count / kLanes, activation, 0.01f);
+    activate_rest(to, to, count, activation, 0.01f);
+  });
+}
+
 }  // namespace
 }  // namespace nn
 
@@ -128,6 +166,34 @@ void channel_affine(const TensorView& x, const TensorView& scale, const TensorVi
   });
 }
 
+void squeeze_excite(const TensorView& x, const SqueezeExcite& s, const TensorView& y) {
+  check_axes(x, "x", 3);
+  check(x, "x", x, x.shape.data(), 3);
+  check(y, "out", x, x.shape.data(), 3);
+  const int64_t n = x.shape[0], c = x.shape[2];
+  check_axes(s.w1, "w1", 2);
+  const int64_t hidden = s.w1.shape[0], down[] = {hidden, c}, up[] = {c, hidden};
+  check(s.w1, "w1", x, down, 2);
+  check(s.w2, "w2", x, up, 2);
+  if (s.bias1.defined()) check(s.bias1, "bias1", x, &hidden, 1);
+  if (s.bias2.defined()) check(s.bias2, "bias2", x, &c, 1);
+  if (y.size() == 0) return;
+  if (x.dtype == DType::float64) return reference::squeeze_excite(x, s, y);
+  const ScopedWorkspace scratch(size_t(n * (2 * c + hidden)) * sizeof(float));
+  float *means = static_cast<float*>(scratch.data()), *squeezed = means + n * c, *factors = squeezed + n * hidden;
+  const auto dense = [](float* data, int64_t rows, int64_t columns) {
+    TensorView v{};
+    v.data = data, v.ndim = 2;
+    v.shape[0] = rows, v.shape[1] = columns, v.strides[0] = columns, v.strides[1] = 1;
+    return v;
+  };
+  channel_sums(x, false, dense(means, n, c));
+  for (int64_t i = 0; i < n * c; ++i) means[i] /= float(x.shape[1]);
+  products(means, n, s.w1, s.bias1, s.squeeze, squeezed);
+  products(squeezed, n, s.w2, s.bias2, s.excite, factors);
+  channel_affine(x, dense(factors, n, c), {}, y);
+}
+
 void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y) {
   check_axes(a, "a", 2);
   check(a, "a", a, a.shape.data(), 2);
@@ -146,22 +212,11 @@ void activate(const TensorView& x, Activation activation, float negative_slope, 
   check(x, "x", x, x.shape.data(), 1);
   check(y, "out", x, x.shape.data(), 1);
   if (x.dtype == DType::float64) return reference::activate(x, activation, negative_slope, y);
-  // The epilogue of a convolution without the convolution: "pixels" of kLanes channels, whatever the vector is.
-  constexpr int64_t kLanes = 16;
-  const auto run = [&](const float* from, float* to, int64_t rows) {
-    conv::FinishArgs a{};
-    a.c = from, a.panel = a.channels = a.y_pixel = kLanes, a.pixels = rows;
-    a.y = to, a.y_channel = 1, a.activation = activation, a.negative_slope = negative_slope;
-    conv::kernels().finish(a);
-  };
   float* to = static_cast<float*>(y.data);
-  const int64_t rows = x.shape[0] / kLanes, done = rows * kLanes, rest = x.shape[0] - done;
-  rows_to_threads(rows, kLanes,
-                  [&](int64_t first, int64_t count) { run(floats(x) + first * kLanes, to + first * kLanes, count); });
-  float tail[kLanes] = {};
-  std::copy_n(floats(x) + done, rest, tail);
-  run(tail, tail, 1);
-  std::copy_n(tail, rest, to + done);
+  rows_to_threads(x.shape[0] / kLanes, kLanes, [&](int64_t first, int64_t count) {
+    activate_rows(floats(x) + first * kLanes, to + first * kLanes, count, activation, negative_slope);
+  });
+  activate_rest(floats(x), to, x.shape[0], activation, negative_slope);
 }
 
 void max_pool2d(const TensorView& x, const PoolWindow& window, const TensorView& y) {

@@ -32,6 +32,17 @@ static OMNICONV_INLINE void store_some(float* p, f32 v, int n) {
     store_partial(p, v, n);
 }
 
+// All lanes of the chains.
+static OMNICONV_INLINE double total_of(const f32 (&acc)[kChains]) {
+  float lanes[kWidth];
+  store(lanes, (acc[0] + acc[1]) + (acc[2] + acc[3]));
+  double sums[kWidth];
+  for (int i = 0; i < kWidth; ++i) sums[i] = double(lanes[i]);
+  for (int n = kWidth / 2; n > 0; n /= 2)  // halves: one chain of kWidth additions would take longer than short rows
+    for (int i = 0; i < n; ++i) sums[i] += sums[i + n];
+  return sums[0];
+}
+
 // The sum over a row of term(x - shift), lanes beyond its end left out.
 template <bool SQUARES>
 static OMNICONV_INLINE double row_sum(const float* x, int64_t width, float shift) {
@@ -45,13 +56,7 @@ static OMNICONV_INLINE double row_sum(const float* x, int64_t width, float shift
       if (n < kWidth) v = select(lane_index() < n, v, zero());
       acc[k] = SQUARES ? fma(v, v, acc[k]) : acc[k] + v;
     });
-    float lanes[kWidth];
-    store(lanes, (acc[0] + acc[1]) + (acc[2] + acc[3]));
-    double sums[kWidth];
-    for (int i = 0; i < kWidth; ++i) sums[i] = double(lanes[i]);
-    for (int n = kWidth / 2; n > 0; n /= 2)  // halves: one chain of kWidth additions would take longer than short rows
-      for (int i = 0; i < n; ++i) sums[i] += sums[i + n];
-    total += sums[0];
+    total += total_of(acc);
   }
   return total;
 }
@@ -129,6 +134,22 @@ static void affine(const AffineArgs& a) {
   }
 }
 
+static void product(const ProductArgs& a) {
+  for (int64_t row = 0; row < a.rows; ++row) {
+    const float* w = a.w + row * a.w_step;
+    double total = a.bias ? double(a.bias[row]) : 0.0;
+    for (int64_t from = 0; from < a.width; from += kSumFloats) {
+      f32 acc[kChains];
+      for (int k = 0; k < kChains; ++k) acc[k] = zero();
+      each_vector(a.width - from < kSumFloats ? a.width - from : kSumFloats, [&](int64_t j, int n, int k) {
+        acc[k] = fma(load_some(w + from + j, n), load_some(a.x + from + j, n), acc[k]);
+      });
+      total += total_of(acc);
+    }
+    a.y[row] = float(total);
+  }
+}
+
 static void max_pool(const PoolArgs& a) {
   for (int64_t w = 0; w < a.count; ++w) {
     const int64_t at = a.first + w * a.stride;
@@ -145,7 +166,7 @@ static void max_pool(const PoolArgs& a) {
   }
 }
 
-static constexpr Kernels make_kernels() { return {norm, sums, affine, max_pool}; }
+static constexpr Kernels make_kernels() { return {norm, sums, affine, product, max_pool}; }
 
 }  // namespace OMNICONV_ISA_NS
 }  // namespace omniconv::nn

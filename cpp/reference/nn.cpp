@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "reference/conv.hpp"
 
@@ -49,6 +50,26 @@ void channel_affine(const TensorView& x, const TensorView& scale, const TensorVi
     for (int64_t p = 0; p < x.shape[1]; ++p)
       for (int64_t c = 0; c < x.shape[2]; ++c)
         at(y, n, p, c) = at(x, n, p, c) * factor(scale, n, c, 1.0) + factor(shift, n, c, 0.0);
+}
+
+void squeeze_excite(const TensorView& x, const SqueezeExcite& s, const TensorView& y) {
+  const auto product = [](const TensorView& w, const TensorView& bias, Activation a, const std::vector<double>& v) {
+    std::vector<double> result(size_t(w.shape[0]));
+    for (int64_t r = 0; r < w.shape[0]; ++r) {
+      double sum = bias.defined() ? at(bias, r) : 0.0;
+      for (int64_t c = 0; c < w.shape[1]; ++c) sum += at(w, r, c) * v[size_t(c)];
+      result[size_t(r)] = activate(a, sum, 0.01);
+    }
+    return result;
+  };
+  for (int64_t n = 0; n < x.shape[0]; ++n) {
+    std::vector<double> v(size_t(x.shape[2]), 0.0);
+    for (int64_t p = 0; p < x.shape[1]; ++p)
+      for (int64_t c = 0; c < x.shape[2]; ++c) v[size_t(c)] += at(x, n, p, c) / double(x.shape[1]);
+    v = product(s.w2, s.bias2, s.excite, product(s.w1, s.bias1, s.squeeze, v));
+    for (int64_t p = 0; p < x.shape[1]; ++p)
+      for (int64_t c = 0; c < x.shape[2]; ++c) at(y, n, p, c) = at(x, n, p, c) * v[size_t(c)];
+  }
 }
 
 void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y) {

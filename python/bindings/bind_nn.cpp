@@ -37,6 +37,19 @@ void bind_nn(nb::module_& m) {
       },
       nb::arg("x"), nb::arg("scale").none(), nb::arg("shift").none(), nb::arg("out"));
   m.def(
+      "nn_squeeze_excite",
+      [](nb::handle x, nb::handle w1, nb::handle bias1, const std::string& squeeze, nb::handle w2, nb::handle bias2,
+         const std::string& excite, nb::handle out) {
+        const Input x_(x, "x"), w1_(w1, "w1"), b1(bias1, "bias1"), w2_(w2, "w2"), b2(bias2, "bias2");
+        const Output y(out, "out");
+        const SqueezeExcite weights{w1_.view(), b1.view(), parse_activation(squeeze),
+                                    w2_.view(), b2.view(), parse_activation(excite)};
+        nb::gil_scoped_release free;
+        squeeze_excite(x_.view(), weights, y.view());
+      },
+      nb::arg("x"), nb::arg("w1"), nb::arg("bias1").none(), nb::arg("squeeze"), nb::arg("w2"), nb::arg("bias2").none(),
+      nb::arg("excite"), nb::arg("out"));
+  m.def(
       "nn_multiply_rows",
       [](nb::handle a, nb::handle b, nb::handle out) {
         const Input a_(a, "a"), b_(b, "b");

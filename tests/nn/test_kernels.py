@@ -70,6 +70,27 @@ def test_sums_and_factors_of_channels(isa, width):
     assert np.array_equal(y, x * factors) and (width == 1 or y.strides[1] == 4)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_squeeze_and_excitation(isa, width, bias):
+    x, hidden = last(rand(3, width, 13, 11)) + 1, max(1, width // 4)
+    first, second = nn.Conv2d(width, hidden, 1, bias=bias).seed(1), nn.Conv2d(hidden, width, 1, bias=bias).seed(2)
+    if bias:
+        first.bias, second.bias = rand(hidden), rand(width)
+    got = nn.squeeze_excite(x, first, second, squeeze="silu")
+    assert width == 1 or got.strides[1] == 4
+    with nn.one_by_one():
+        close(got, nn.squeeze_excite(x, first, second, squeeze="silu"), 5e-7)
+    first.to("float64"), second.to("float64")
+    close(got, nn.squeeze_excite(x.astype(np.float64), first, second, squeeze="silu"), 5e-7)
+
+
+def test_squeeze_and_excitation_names_what_does_not_fit():
+    x = last(rand(2, 8, 4, 4))
+    with pytest.raises(ValueError, match=r"w2 has shape \(8, 4\); expected is \(8, 3\)"):
+        nn.squeeze_excite(x, nn.Conv2d(8, 3, 1), nn.Conv2d(4, 8, 1))
+
+
 def test_long_sums_do_not_lose_digits(isa):
     x = np.full((1, 500, 500, 7), 0.1, np.float32).transpose(0, 3, 1, 2)[:, :5]
     close(kernels.channel_means(x), np.full((1, 5), np.float32(0.1), np.float64), 1e-6)
@@ -118,20 +139,22 @@ def test_max_pool_on_every_level(isa):
 
 def test_bits_depend_on_neither_threads_nor_batch(isa):
     x, gamma, gate = last(rand(4, 72, 60, 50)), rand(72), last(rand(4, 72, 60, 50))
+    many = last(rand(4, 600, 3, 3))
+    excite = nn.Conv2d(600, 200, 1).seed(1), nn.Conv2d(200, 600, 1).seed(2)
 
-    def everything(x, gate):
+    def everything(x, gate, many):
         y = F.layer_norm(x, gamma, axis=1)
         y = F.multiply(F.grn(np.moveaxis(y, 1, -1), gamma.reshape(1, 1, 1, -1)).transpose(0, 3, 1, 2), gate)
-        return nn.max_pool(y, 3, 2, 1), kernels.channel_means(y)
+        return nn.max_pool(y, 3, 2, 1), kernels.channel_means(y), nn.squeeze_excite(many, *excite)
 
     omniconv.set_num_threads(1)
-    want = everything(x, gate)
+    want = everything(x, gate, many)
     for threads in (2, 3):
         omniconv.set_num_threads(threads)
-        for a, b in zip(everything(x, gate), want, strict=True):
+        for a, b in zip(everything(x, gate, many), want, strict=True):
             assert np.array_equal(a, b)
     for i in range(4):
-        for a, b in zip(everything(x[i : i + 1], gate[i : i + 1]), want, strict=True):
+        for a, b in zip(everything(x[i : i + 1], gate[i : i + 1], many[i : i + 1]), want, strict=True):
             assert np.array_equal(a[0], b[i])
 
 
@@ -143,6 +166,9 @@ def test_what_kernels_write_is_all_of_the_result_and_nothing_else(isa):
         room[:] = np.nan
         _core.nn_multiply_rows(x, x, room[:, 1:-1])
         assert np.array_equal(room[:, 1:-1], x * x) and np.isnan(room[:, [0, -1]]).all()
+        cube, w = np.full((2, 3, width + 2), np.nan, np.float32), np.zeros((width, width), np.float32)
+        _core.nn_squeeze_excite(x.reshape(2, 3, width), w, None, "relu", w, None, "sigmoid", cube[..., 1:-1])
+        assert np.array_equal(cube[..., 1:-1].reshape(6, width), x / 2) and np.isnan(cube[..., [0, -1]]).all()
         tall = np.full((1, 3, 2, width + 2), np.nan, np.float32)
         _core.nn_max_pool2d(x.reshape(1, 3, 2, width), [1, 1], [1, 1], [0, 0], tall[..., 1:-1])
         assert np.array_equal(tall[..., 1:-1].reshape(6, width), x) and np.isnan(tall[..., [0, -1]]).all()

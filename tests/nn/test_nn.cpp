@@ -69,6 +69,15 @@ TEST(Nn, EveryLevelAgreesWithTheReference) {
       channel_sums(image.f, true, sums.f);
       channel_sums(image.d, true, sums.d);
       sums.compare(1e-6);
+      for (int64_t hidden : {1, 17, 40}) {
+        Pair w1({hidden, c}, 13), w2({c, hidden}, 14), b1({hidden}, 15), b2({c}, 16);
+        squeeze_excite(image.f, {w1.f, b1.f, Activation::silu, w2.f, b2.f}, out.f);
+        squeeze_excite(image.d, {w1.d, b1.d, Activation::silu, w2.d, b2.d}, out.d);
+        out.compare(2e-6);
+        squeeze_excite(image.f, {w1.f, {}, Activation::relu, w2.f, {}, Activation::none}, out.f);
+        squeeze_excite(image.d, {w1.d, {}, Activation::relu, w2.d, {}, Activation::none}, out.d);
+        out.compare(1e-5);
+      }
       Pair map({2, 6, 7, c}, 11), pooled({2, 3, 4, c}, 12);
       const PoolWindow window{{3, 3}, {2, 2}, {1, 1}};
       max_pool2d(map.f, window, pooled.f);

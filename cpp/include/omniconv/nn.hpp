@@ -22,6 +22,16 @@ OMNICONV_API void channel_sums(const TensorView& x, bool squares, const TensorVi
 OMNICONV_API void channel_affine(const TensorView& x, const TensorView& scale, const TensorView& shift,
                                  const TensorView& y);
 
+// y[n, p, c] = x[n, p, c] * s[n, c] with s = excite(w2 squeeze(w1 mean_p(x) + bias1) + bias2): squeeze-and-excitation
+// (Hu et al., arXiv:1709.01507). w1 is [H, C], w2 [C, H]; biases may be left undefined.
+struct SqueezeExcite {
+  TensorView w1, bias1;
+  Activation squeeze = Activation::relu;
+  TensorView w2, bias2;
+  Activation excite = Activation::sigmoid;
+};
+OMNICONV_API void squeeze_excite(const TensorView& x, const SqueezeExcite& weights, const TensorView& y);
+
 // y = a * b, [rows, C] each.
 OMNICONV_API void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y);
 

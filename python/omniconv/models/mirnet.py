@@ -53,8 +53,7 @@ class AttentionUnit(nn.Module):
         place = concat([xp.max(y, axis=1, keepdims=True), xp.mean(y, axis=1, keepdims=True)])
         place = self.SA["spatial"]["conv"](place, activation="sigmoid")
         du = self.CA["conv_du"]
-        channel = du["2"](du["0"](global_avg_pool(y, keepdims=True), activation="relu"), activation="sigmoid")
-        return self.conv1x1(concat([y * place, y * channel]), residual=x)
+        return self.conv1x1(concat([y * place, nn.squeeze_excite(y, du["0"], du["2"])]), residual=x)
 
 
 class Fusion(nn.Module):

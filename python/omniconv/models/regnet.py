@@ -82,8 +82,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """X times its factors."""
-        mean = nn.functional.global_avg_pool(x, keepdims=True)
-        return nn.functional.multiply(x, self.fc2(self.fc1(mean, activation="relu"), activation="sigmoid"))
+        return nn.squeeze_excite(x, self.fc1, self.fc2)
 
 
 class Block(nn.Module):

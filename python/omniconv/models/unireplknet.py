@@ -113,8 +113,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """X times its factors."""
-        mean = nn.functional.global_avg_pool(x, keepdims=True)
-        return nn.functional.multiply(x, self.up(self.down(mean, activation="relu"), activation="sigmoid"))
+        return nn.squeeze_excite(x, self.down, self.up)
 
 
 class Block(nn.Module):

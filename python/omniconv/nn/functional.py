@@ -383,7 +383,15 @@ def channels_first(x: Any) -> Any:
 
 def innermost(x: Any) -> Any:
     """The same [N, C, H, W] with its channels innermost in memory, where that matters: for NumPy's arrays."""
-    return moved(np.ascontiguousarray(moved(x, 1, -1)), -1, 1) if by_numpy(x) else x
+    if not by_numpy(x):
+        return x
+    if x.ndim > 2 and 1 < x.shape[1] <= 4 and x.strides[1] != x.itemsize:
+        # NumPy's copy would run along the few channels: channel by channel takes a third of its time.
+        y = np.empty((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype)
+        for c in range(x.shape[1]):
+            y[..., c] = x[:, c]
+        return moved(y, -1, 1)
+    return moved(np.ascontiguousarray(moved(x, 1, -1)), -1, 1)
 
 
 def permute(x: Any, axes: Sequence[int]) -> Any:

@@ -14,7 +14,7 @@ from omniconv.memory import reused
 
 __all__ = [
     "activation", "channel_affine", "channel_means", "grn_factors", "innermost", "layer_norm", "like", "max_pool2d",
-    "multiply", "scaled_channels",
+    "multiply", "scaled_channels", "squeeze_excite",
 ]  # fmt: skip
 
 
@@ -113,6 +113,16 @@ def scaled_channels(x: Any, factors: Any) -> Any:
         return None
     y = channel_affine(_last(x), factors.reshape(x.shape[:2]))
     return None if y is None else _first(y)
+
+
+def squeeze_excite(x: Any, w1: Any, bias1: Any, squeeze: str, w2: Any, bias2: Any, excite: str) -> Any:
+    """X [N, C, ...] times the gates that two products, w1 [H, C] and w2 [C, H], make of the means of its channels."""
+    if not (innermost(x) and all(_serves(w) and w.flags.c_contiguous for w in (w1, w2))):
+        return None
+    rows = _last(x)
+    y = reused(rows.shape, np.float32)
+    _core.nn_squeeze_excite(_positions(rows), w1, bias1, squeeze, w2, bias2, excite, _positions(y))
+    return _first(y)
 
 
 def multiply(a: Any, b: Any) -> Any:

@@ -21,7 +21,7 @@ from omniconv.nn.summary import note, watched
 
 __all__ = [
     "BatchNorm", "Conv", "Conv1d", "Conv2d", "ConvTranspose2d", "Embedding", "GroupNorm", "LayerNorm", "Linear",
-    "fold_norm", "fold_norm_before", "mlp", "one_by_one",
+    "fold_norm", "fold_norm_before", "mlp", "one_by_one", "squeeze_excite",
 ]  # fmt: skip
 
 PLANS = 8  # of one layer: a plan holds a packed copy of the weights for one shape of input
@@ -98,6 +98,11 @@ class _Product(Module):
 
     def _by_numpy(self, x: Any) -> bool:
         return by_numpy(x) and isinstance(self._parameters["weight"].array, np.ndarray)
+
+    def arrays(self) -> tuple[Any, Any]:
+        """Weight and bias; None where there is no bias."""
+        bias = self._parameters.get("bias")
+        return self._parameters["weight"].array, None if bias is None else bias.array
 
     def _epilogue(self, norm: Module | None, gamma: Any) -> tuple[Any, Any]:
         """(scale, bias) of the sums: bias, then a norm, then a factor per channel."""
@@ -309,6 +314,21 @@ def mlp(
     rows = first(rows if norm is None else norm(rows), norm=norms[1], activation=activation)
     residual = None if residual is None else F.channels_last(residual)
     return F.channels_first(second(rows, norm=norms[2], gamma=gamma, residual=residual))
+
+
+def squeeze_excite(x: Any, first: Conv, second: Conv, *, squeeze: str = "relu", excite: str = "sigmoid") -> Any:
+    """X [N, C, ...] times ``excite(second(squeeze(first(mean of x))))``: gates of its channels, arXiv:1709.01507.
+
+    first and second are of one tap. For NumPy's float32 arrays with their channels innermost it is one call.
+    """
+    if not (watched() or _one_by_one.get()) and F.kernels.innermost(x):
+        (w1, bias1), (w2, bias2) = first.arrays(), second.arrays()
+        if type(w1) is type(w2) is np.ndarray:
+            w1, w2 = w1.reshape(w1.shape[:2]), w2.reshape(w2.shape[:2])
+            if (y := F.kernels.squeeze_excite(x, w1, bias1, squeeze, w2, bias2, excite)) is not None:
+                return y
+    gates = second(first(F.global_avg_pool(x, keepdims=True), activation=squeeze), activation=excite)
+    return F.multiply(x, gates)
 
 
 _one_by_one: ContextVar[bool] = ContextVar("omniconv_one_by_one", default=False)
