@@ -3,7 +3,8 @@
 // Tiles go down the axis whose taps come one after the other in a sum: the height, or the width for kernels one row
 // high. They read vectors of x through pointers to its rows. Where x is not aligned to vectors they would take twice as
 // long, so the input under a block of output rows is then copied to a strip that stays in L2, borders written out:
-// whole rows with all their channels, a stream that the processor fetches ahead.
+// whole rows with all their channels, a stream that the processor fetches ahead. A sequence, one row of pixels, is
+// worked on as a column of them: its taps then lie one below the other, and no strip has to hold all of it.
 #include <algorithm>
 #include <numeric>
 
@@ -30,6 +31,21 @@ int64_t align_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
 // An axis as one window over all that `outputs` outputs read.
 Axis window_of(const Axis& a, int64_t outputs) { return {a.in, (outputs - 1) * a.stride + a.window(), 1, 1, 1, a.lo}; }
+
+bool is_sequence(const Problem& p) {
+  const Axis& h = p.axis[1];
+  return h.in == 1 && h.out == 1 && h.taps == 1 && h.lo == 0;
+}
+Problem upright(Problem p) {
+  if (is_sequence(p)) std::swap(p.axis[1], p.axis[2]);
+  return p;
+}
+Operands upright(const Problem& p, Operands m) {
+  for (Strides* s : {&m.xs, &m.ys, &m.rs})
+    if (is_sequence(p)) std::swap(s->axis[1], s->axis[2]);
+  if (is_sequence(p)) m.xs.axis[2] = p.groups * p.ci;  // one pixel across: any stride, so that of dense channels
+  return m;
+}
 
 int64_t channels_in(const Problem& p) { return p.groups * p.ci; }
 int64_t channels_out(const Problem& p) { return p.groups * p.co; }
@@ -95,10 +111,11 @@ struct Cut {
   }
   int64_t rows() const { return together * units.size(0); }
   int64_t rows_in(const Problem& p) const { return window_of(p.axis[1], rows()).out; }
-  // 3 lines modulo 8: rows under each other are then spread over the sets of L1, whatever the channels.
+  // 3 lines modulo 8: rows under each other are then spread over the sets of L1, whatever the channels. Rows of one
+  // pixel are short, and the next odd number of lines has to do.
   int64_t line(const Problem& p) const {
-    const int64_t lines = window_of(p.axis[2], p.axis[2].out).out * pixel / kLine;
-    return (lines + (11 - lines % 8) % 8) * kLine;
+    const int64_t pixels = window_of(p.axis[2], p.axis[2].out).out, lines = pixels * pixel / kLine;
+    return (pixels == 1 ? lines | 1 : lines + (11 - lines % 8) % 8) * kLine;
   }
   size_t strip_bytes(const Problem& p) const { return size_t(p.axis[0].taps * rows_in(p) * line(p)) * sizeof(float); }
 };
@@ -270,19 +287,29 @@ class Nest {
     q.groups = 1;
     q.ci = b.channels / p_.co * p_.ci;
     for (int i = 0; i < kAxes; ++i) q.axis[i] = window_of(p_.axis[i], p_.axis[i].out);
-    WindowRows strip(q, false);
-    strip.column_stride = cut_.pixel;
+    const Axis &deep = p_.axis[0], &high = p_.axis[1];
+    const int64_t rows_in = window_of(high, b.rows).out, step = cut_.along == 1 ? line_ : cut_.pixel;
+    const int64_t places = cut_.along == 1 ? rows_in : q.axis[2].out, height = q.axis[1].out;
     Operands from = m_;
     from.x += b.first_channel / p_.co * p_.ci * m_.xs.c;
-    const Axis& deep = p_.axis[0];
-    const int64_t rows_in = window_of(p_.axis[1], b.rows).out, step = cut_.along == 1 ? line_ : cut_.pixel;
-    const int64_t places = cut_.along == 1 ? rows_in : q.axis[2].out;
+    const bool column = p_.axis[2].in == 1 && q.axis[2].out == 1 && cut_.along == 1;
+    if (column) {  // pixels one below the other are copied as a row
+      std::swap(q.axis[1], q.axis[2]);
+      std::swap(from.xs.axis[1], from.xs.axis[2]);
+    }
+    WindowRows strip(q, false);
+    strip.column_stride = column ? line_ : cut_.pixel;
     for (int64_t kd = 0; kd < deep.taps; ++kd) {
       const int64_t plane = b.n * q.axis[0].out + b.od * deep.stride + kd * deep.dilation;
-      const int64_t first = plane * q.axis[1].out + b.first * p_.axis[1].stride;
+      const int64_t first = b.first * high.stride;
       float* to = memory.strip + kd * plane_;
-      for (int64_t r = 0; r < rows_in; ++r)
-        strip.lay_out<float>({k_.pack, to + r * line_, memory.copies}, from, 0, first + r, 1, 0, q.axis[2].out);
+      const WindowRows::Target<float> row{k_.pack, to, memory.copies};
+      if (column)
+        strip.lay_out<float>(row, from, 0, plane, 1, first, rows_in);
+      else
+        for (int64_t r = 0; r < rows_in; ++r)
+          strip.lay_out<float>({k_.pack, to + r * line_, memory.copies}, from, 0, plane * height + first + r, 1, 0,
+                               q.axis[2].out);
       for (int64_t i = 0; i < memory_.plane_rows; ++i)
         memory.rows[kd * memory_.plane_rows + i] = to + (i < places ? i * step : 0);
     }
@@ -299,7 +326,7 @@ class Nest {
     GroupArgs group = group_;
     float* const y = m_.y + b.n * m_.ys.n + b.od * m_.ys.axis[0] + first * m_.ys.axis[cut_.along] +
                      (down ? 0 : b.first * m_.ys.axis[1]);
-    const int64_t panel = vectors_ * k_.lanes, step = plain_ ? width : columns_;
+    const int64_t panel = vectors_ * k_.lanes, step = plain_ ? width : std::min(columns_, width);
     const int64_t sums_row = panel * (down ? step : outputs);  // of [row of y][pixel of it][channel]
     DepthwiseArgs args = args_;
     args.outputs = outputs;
@@ -322,8 +349,9 @@ class Nest {
           depthwise ? tile(args) : group_tile(args, group);
         }
         if (plain_) continue;
+        const bool column = down && p_.axis[2].out == 1;  // its outputs follow each other
         const int64_t row = down ? first : b.first + done, pixel = down ? done : first;
-        const int64_t count = down ? outputs : some, pixels = down ? some : outputs;
+        const int64_t count = column ? 1 : down ? outputs : some, pixels = down && !column ? some : outputs;
         const int64_t slice = b.n * p_.axis[0].out + b.od;
         for (int64_t i = 0; i < count; ++i)
           finish_block(k_, p_, m_, (slice * p_.axis[1].out + row + i) * p_.axis[2].out + pixel, pixels, channel,
@@ -348,7 +376,8 @@ class Nest {
   bool plain_ = false, in_place_ = false, picks_ = false;
 };
 
-std::string decline_strip(const Problem& p, Layout layout) {
+std::string decline_strip(const Problem& problem, Layout layout) {
+  const Problem p = upright(problem);
   if (!layout.channels_contiguous && channels_in(p) > 1) return "the channels of x are not contiguous (NHWC)";
   const Axis &h = p.axis[1], &w = p.axis[2];
   const int64_t channels = std::min(channels_in(p), std::lcm(p.co, kFewChannels) / p.co * p.ci);
@@ -373,16 +402,18 @@ std::string decline_grouped(const Problem& p, Layout layout) {
   return decline_strip(p, layout);
 }
 
-size_t workspace(const Problem& p, Target t) {
+size_t workspace(const Problem& problem, Target t) {
+  const Problem p = upright(problem);
   const Memory memory(p, Cut(p, t), nullptr);
   return memory.shared + t.threads * memory.each;
 }
 
 // As planar's, with lanes that are channels.
-double cost(const Problem& p, Layout, Target t) {
+double cost(const Problem& problem, Layout, Target t) {
   const Kernels& k = t.kernels;
+  const Problem p = upright(problem);
   const Cut cut(p, t);
-  const int64_t wide = columns_of_tile(p, k), across = p.axis[3 - Cut(p, t).along].out;
+  const int64_t wide = columns_of_tile(p, k), across = p.axis[3 - cut.along].out;
   const double vectors = double(ceil_div(channels_out(p), k.lanes));
   const double pixels =
       double(p.pixels()) * double(ceil_div(across, wide) * wide) / double(std::max<int64_t>(across, 1));
@@ -422,7 +453,10 @@ void pack_own(const Problem& p, const Kernels& k, const float* weight, const Wei
 }
 
 void run(const Run& r) {
-  const Nest nest(r);
+  const Problem p = upright(r.problem);
+  const Operands m = upright(r.problem, r.memory);
+  const Run upright_run{p, m, r.packed, r.workspace, r.target};
+  const Nest nest(upright_run);
   parallel_for(nest.tasks(), r.target.threads, [&](int64_t task, int worker) { nest.task(task, worker); });
 }
 
