@@ -276,3 +276,16 @@ def test_importing_the_package_does_not_import_the_models():
 
     code = "import sys, omniconv; assert not {'omniconv.nn', 'omniconv.models'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_hyena_keeps_the_spectra_of_folded_taps(isa):
+    x = np.random.default_rng(3).standard_normal((2, 48, 8)).astype(np.float32)
+    net, folded = (models.create("hyena", d_model=8, l_max=64, order=3).seed(1) for _ in range(2))
+    folded.fold()
+    for part in (x, x[:, :31], x):
+        for _ in range(2):
+            got, want = folded(part), net(part)
+            assert np.linalg.norm(got - want) < 1e-6 * np.linalg.norm(want)
+    got = folded(x)
+    folded.filter_fn.folded = folded.filter_fn.folded * 2
+    assert not np.allclose(folded(x), got)

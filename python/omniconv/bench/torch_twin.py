@@ -106,8 +106,9 @@ def _softmax(x: Any, axis: int = -1) -> Any:
 
 
 def _fft_conv(
-    u: Any, k: Any, *, k_rev: Any = None, skip: Any = None, activation: str | None = None, pre_gate: Any = None
-) -> Any:
+    u: Any, k: Any, *, k_rev: Any = None, skip: Any = None, activation: str | None = None, pre_gate: Any = None,
+    post_gate: Any = None,
+) -> Any:  # fmt: skip
     """The published recipe: transforms of twice the length; several kernels [C, H, L] of u [B, H, L] side by side."""
     import torch
 
@@ -121,8 +122,8 @@ def _fft_conv(
     v = u[:, None] if several else u
     y = torch.fft.irfft(torch.fft.rfft(v, n=n) * torch.fft.rfft(k, n=n), n=n)[..., :length]
     y = y if skip is None else y + v * skip[..., None]
-    y = y.reshape(len(u), -1, length) if several else y
-    return _activation(y, activation)
+    y = _activation(y.reshape(len(u), -1, length) if several else y, activation)
+    return y if post_gate is None else y * post_gate
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {

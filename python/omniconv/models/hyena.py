@@ -41,6 +41,7 @@ class Filter(nn.Module):
         super().__init__()
         self.shift = shift
         self.folded: Any = None  # the taps of the longest sequence, once `fold` has made them
+        self._spectra: Any = None  # of the latest length
         self.bias = nn.Parameter(channels)
         sine, layers = Sine(width, w), [nn.Linear(features, width)]
         layers += [nn.Linear(width, width) for _ in range(inner)]
@@ -63,6 +64,17 @@ class Filter(nn.Module):
             self.pos_emb.z[0, :length], layers, steps[1].freq, self.pos_emb.t[0, :length, 0],
             self.modulation.deltas.reshape(-1), shift=self.shift,
         )  # fmt: skip
+
+    def spectra(self, taps: Any, count: int) -> Any:
+        """The taps [channels, length] as `count` kernels; transformed, where `fold` made them for NumPy."""
+        kernels = taps.reshape(count, -1, taps.shape[-1])
+        if self.folded is None or not isinstance(taps, np.ndarray):
+            return kernels
+        key = (count, taps.shape, nn.Parameter.revision, omniconv.isa())
+        if self._spectra is None or self._spectra[0] != key:
+            made = [omniconv.KernelSpectrum(k, length=taps.shape[-1]) for k in kernels]
+            object.__setattr__(self, "_spectra", (key, made))
+        return self._spectra[1]
 
     def _fold(self) -> None:
         if self.folded is not None:
@@ -112,13 +124,14 @@ class HyenaOperator(Model):
     def outputs(self, u: Any) -> dict[str, Any]:
         """Filter [1, L, channels] and y [B, L, D] of u [B, L, D], cut to l_max."""
         length = min(u.shape[1], self.longest)
-        x = self.short_filter(permute(self.in_proj(u), (0, 2, 1)))[..., :length]
+        x = self.short_filter(self.in_proj.planes(u))[..., :length]
         gates = [x[:, i * self.width : (i + 1) * self.width] for i in range(self.order + 1)]
         v = gates.pop()
         k = self.filter_fn(length)
-        kernels = k.reshape(self.order - 1, self.width, length)
+        kernels = self.filter_fn.spectra(k, self.order - 1)
         skips = self.filter_fn.bias.reshape(self.order - 1, self.width)
         for i in range(self.order - 1):
-            v = fft_conv(v, kernels[i], pre_gate=gates[self.order - 1 - i], skip=skips[i])
-        y = self.out_proj(permute(v * gates[0], (0, 2, 1)))
+            after = gates[0] if i == self.order - 2 else None
+            v = fft_conv(v, kernels[i], pre_gate=gates[self.order - 1 - i], post_gate=after, skip=skips[i])
+        y = self.out_proj(permute(v if self.order > 1 else v * gates[0], (0, 2, 1)))
         return {"filter": permute(k, (1, 0))[None], "y": y}

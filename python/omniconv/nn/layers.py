@@ -13,6 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 import omniconv
+from omniconv.memory import reused
 from omniconv.nn import functional as F
 from omniconv.nn.arrays import by_numpy, pair
 from omniconv.nn.masked import masked_conv2d
@@ -278,6 +279,13 @@ class Linear(_Product):
         if residual is not None:
             residual = np.ascontiguousarray(residual).reshape(1, -1, co)
         return self._planned(rows, norm, gamma, activation, residual, "NLC").reshape(*shape, co)
+
+    def planes(self, x: Any) -> Any:
+        """Rows [B, L, Ci] to channels [B, Co, L], each of them contiguous: what convolutions over L read best."""
+        if not self._by_numpy(x) or watched():
+            return F.permute(self(x), (0, 2, 1))
+        out = reused((x.shape[0], self.weight.shape[0], x.shape[1]), x.dtype)
+        return self._planned(x.transpose(0, 2, 1), None, None, None, None, None, out)
 
     def _as_kernel(self, weight: np.ndarray) -> np.ndarray:
         return weight[:, :, None]
