@@ -32,6 +32,8 @@ int64_t align_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 // An axis as one window over all that `outputs` outputs read.
 Axis window_of(const Axis& a, int64_t outputs) { return {a.in, (outputs - 1) * a.stride + a.window(), 1, 1, 1, a.lo}; }
 
+int64_t channels_in(const Problem& p) { return p.groups * p.ci; }
+int64_t channels_out(const Problem& p) { return p.groups * p.co; }
 bool is_sequence(const Problem& p) {
   const Axis& h = p.axis[1];
   return h.in == 1 && h.out == 1 && h.taps == 1 && h.lo == 0;
@@ -43,12 +45,10 @@ Problem upright(Problem p) {
 Operands upright(const Problem& p, Operands m) {
   for (Strides* s : {&m.xs, &m.ys, &m.rs})
     if (is_sequence(p)) std::swap(s->axis[1], s->axis[2]);
-  if (is_sequence(p)) m.xs.axis[2] = p.groups * p.ci;  // one pixel across: any stride, so that of dense channels
+  if (is_sequence(p)) m.xs.axis[2] = channels_in(p);  // one pixel across: any stride, so that of dense channels
   return m;
 }
 
-int64_t channels_in(const Problem& p) { return p.groups * p.ci; }
-int64_t channels_out(const Problem& p) { return p.groups * p.co; }
 bool is_depthwise(const Problem& p) { return p.ci == 1 && p.co == 1; }
 
 // The processor follows some 32 streams: the rows that a tile reads and those that it writes.
@@ -289,27 +289,24 @@ class Nest {
     for (int i = 0; i < kAxes; ++i) q.axis[i] = window_of(p_.axis[i], p_.axis[i].out);
     const Axis &deep = p_.axis[0], &high = p_.axis[1];
     const int64_t rows_in = window_of(high, b.rows).out, step = cut_.along == 1 ? line_ : cut_.pixel;
-    const int64_t places = cut_.along == 1 ? rows_in : q.axis[2].out, height = q.axis[1].out;
+    const int64_t places = cut_.along == 1 ? rows_in : q.axis[2].out;
     Operands from = m_;
     from.x += b.first_channel / p_.co * p_.ci * m_.xs.c;
-    const bool column = p_.axis[2].in == 1 && q.axis[2].out == 1 && cut_.along == 1;
+    const bool column = cut_.along == 1 && p_.axis[2].in == 1 && q.axis[2].out == 1;
     if (column) {  // pixels one below the other are copied as a row
       std::swap(q.axis[1], q.axis[2]);
       std::swap(from.xs.axis[1], from.xs.axis[2]);
     }
     WindowRows strip(q, false);
     strip.column_stride = column ? line_ : cut_.pixel;
+    const int64_t first = b.first * high.stride, copies = column ? 1 : rows_in;
     for (int64_t kd = 0; kd < deep.taps; ++kd) {
       const int64_t plane = b.n * q.axis[0].out + b.od * deep.stride + kd * deep.dilation;
-      const int64_t first = b.first * high.stride;
+      const int64_t row = plane * q.axis[1].out + (column ? 0 : first);
       float* to = memory.strip + kd * plane_;
-      const WindowRows::Target<float> row{k_.pack, to, memory.copies};
-      if (column)
-        strip.lay_out<float>(row, from, 0, plane, 1, first, rows_in);
-      else
-        for (int64_t r = 0; r < rows_in; ++r)
-          strip.lay_out<float>({k_.pack, to + r * line_, memory.copies}, from, 0, plane * height + first + r, 1, 0,
-                               q.axis[2].out);
+      for (int64_t r = 0; r < copies; ++r)
+        strip.lay_out<float>({k_.pack, to + r * line_, memory.copies}, from, 0, row + r, 1, column ? first : 0,
+                             column ? rows_in : q.axis[2].out);
       for (int64_t i = 0; i < memory_.plane_rows; ++i)
         memory.rows[kd * memory_.plane_rows + i] = to + (i < places ? i * step : 0);
     }

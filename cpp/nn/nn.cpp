@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "conv/kernels.hpp"
+#include "conv/operands.hpp"
 #include "core/thread_pool.hpp"
 #include "core/workspace.hpp"
 #include "nn/kernels.hpp"
@@ -105,7 +106,7 @@ void products(const float* x, int64_t images, const TensorView& w, const TensorV
     const int64_t n = task / pieces, first = task % pieces * each, count = std::min(each, rows - first);
     float* to = y + n * rows + first;
     kernels().product({floats(w) + first * w.strides[0], w.strides[0], count, width, x + n * width,
-                       bias.defined() ? floats(bias) + first * bias.strides[0] : nullptr, to});
+                       bias.defined() ? floats(bias) + first : nullptr, to});
     if (activation == Activation::none) return;
     activate_rows(to, to, count / kLanes, activation, 0.01f);
     activate_rest(to, to, count, activation, 0.01f);
@@ -176,22 +177,16 @@ void squeeze_excite(const TensorView& x, const SqueezeExcite& s, const TensorVie
   check(s.w1, "w1", x, down, 2);
   check(s.w2, "w2", x, up, 2);
   if (s.bias1.defined()) check(s.bias1, "bias1", x, &hidden, 1);
-  if (s.bias2.defined()) check(s.bias2, "bias2", x, &c, 1);
+  check_factor(s.bias2, "bias2", x);
   if (y.size() == 0) return;
   if (x.dtype == DType::float64) return reference::squeeze_excite(x, s, y);
   const ScopedWorkspace scratch(size_t(n * (2 * c + hidden)) * sizeof(float));
   float *means = static_cast<float*>(scratch.data()), *squeezed = means + n * c, *factors = squeezed + n * hidden;
-  const auto dense = [](float* data, int64_t rows, int64_t columns) {
-    TensorView v{};
-    v.data = data, v.ndim = 2;
-    v.shape[0] = rows, v.shape[1] = columns, v.strides[0] = columns, v.strides[1] = 1;
-    return v;
-  };
-  channel_sums(x, false, dense(means, n, c));
+  channel_sums(x, false, conv::dense_view(means, DType::float32, {n, c}));
   for (int64_t i = 0; i < n * c; ++i) means[i] /= float(x.shape[1]);
   products(means, n, s.w1, s.bias1, s.squeeze, squeezed);
   products(squeezed, n, s.w2, s.bias2, s.excite, factors);
-  channel_affine(x, dense(factors, n, c), {}, y);
+  channel_affine(x, conv::dense_view(factors, DType::float32, {n, c}), {}, y);
 }
 
 void multiply_rows(const TensorView& a, const TensorView& b, const TensorView& y) {

@@ -40,7 +40,7 @@ def reused(shape: tuple[int, ...], dtype: Any) -> Any:
 
     dtype = np.dtype(dtype)
     size = dtype.itemsize * math.prod(shape)
-    if size < LARGE_BYTES or size > KEPT_BYTES:
+    if not LARGE_BYTES <= size <= KEPT_BYTES:
         return np.empty(shape, dtype)
     try:
         block = _spare.pop()

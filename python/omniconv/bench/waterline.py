@@ -171,4 +171,4 @@ def _model_seconds(target: str, batch: int, size: int, repeat: int | None, budge
 
     model, x = problem(target, batch, size)
     model(*x)  # packs its weights
-    return race({MODEL: lambda: model(*x)}, repeat=repeat, budget=budget)[MODEL].median
+    return race({MODEL: lambda: model(*x)}, repeat=repeat, budget=budget, warm=True)[MODEL].median

@@ -13,6 +13,7 @@ __all__ = ["by_numpy", "constant", "convolved", "moved", "pair", "take"]
 
 def by_numpy(x: Any) -> bool:
     """Whether omniconv's own functions take x as it is, without a gradient to record."""
+    # is_numpy_array looks for gradients of JAX first, which are never floats: a layer would wait for it
     return (type(x) is np.ndarray and x.dtype.kind == "f") or is_numpy_array(x)
 
 

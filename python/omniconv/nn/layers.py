@@ -100,11 +100,6 @@ class _Product(Module):
     def _by_numpy(self, x: Any) -> bool:
         return by_numpy(x) and isinstance(self._parameters["weight"].array, np.ndarray)
 
-    def arrays(self) -> tuple[Any, Any]:
-        """Weight and bias; None where there is no bias."""
-        bias = self._parameters.get("bias")
-        return self._parameters["weight"].array, None if bias is None else bias.array
-
     def _epilogue(self, norm: Module | None, gamma: Any) -> tuple[Any, Any]:
         """(scale, bias) of the sums: bias, then a norm, then a factor per channel."""
         scale, bias = None, self.bias
@@ -330,10 +325,10 @@ def squeeze_excite(x: Any, first: Conv, second: Conv, *, squeeze: str = "relu", 
     first and second are of one tap. For NumPy's float32 arrays with their channels innermost it is one call.
     """
     if not (watched() or _one_by_one.get()) and F.kernels.innermost(x):
-        (w1, bias1), (w2, bias2) = first.arrays(), second.arrays()
+        w1, w2 = first.weight, second.weight
         if type(w1) is type(w2) is np.ndarray:
             w1, w2 = w1.reshape(w1.shape[:2]), w2.reshape(w2.shape[:2])
-            if (y := F.kernels.squeeze_excite(x, w1, bias1, squeeze, w2, bias2, excite)) is not None:
+            if (y := F.kernels.squeeze_excite(x, w1, first.bias, squeeze, w2, second.bias, excite)) is not None:
                 return y
     gates = second(first(F.global_avg_pool(x, keepdims=True), activation=squeeze), activation=excite)
     return F.multiply(x, gates)
