@@ -241,3 +241,21 @@ def test_groups_have_the_bits_of_im2win(isa, channels):
         if ci == co and stride == 1:  # the weights of a group are then not evenly spaced
             got, want = (back(want, w, x.shape, algorithm=a, **options) for a in ("grouped", "im2win"))
             assert np.array_equal(got, want), (taps, dilation)
+
+
+@pytest.mark.skipif(EMULATED, reason="kernels of the CPU")
+@pytest.mark.parametrize("channels", [24, 64, 200])
+def test_sequences_of_any_length_have_the_bits_of_im2win(isa, channels):
+    rng = np.random.default_rng(6)
+    for taps, stride, dilation, mode in [(3, 1, 1, "zeros"), (7, 2, 1, "zeros"), (4, 1, 5, "circular")]:
+        x = rng.standard_normal((2, 1501, channels), np.float32)
+        w = rng.standard_normal((channels, 1, taps), np.float32)
+        options = {"groups": channels, "stride": stride, "padding": taps, "dilation": dilation, "padding_mode": mode}
+        for more in ({}, {"bias": rng.standard_normal(channels, np.float32), "activation": "silu"}):
+            want = omniconv.conv1d(x, w, algorithm="im2win", layout="NLC", **options, **more)
+            for part in (x, np.pad(x, ((0, 0), (0, 0), (1, 2)))[..., 1:-2]):
+                out = np.full_like(want, np.nan)
+                omniconv.conv1d(part, w, algorithm="depthwise", layout="NLC", out=out, **options, **more)
+                assert np.array_equal(out, want), (taps, stride, dilation, mode)
+    long = omniconv.algorithms((1, 1 << 20, channels), (channels, 1, 3), groups=channels, padding=1, layout="NLC")
+    assert next(a for a in long if a.name == "depthwise").usable
